@@ -1,0 +1,1 @@
+//! How a digest becomes a mail and leaves.

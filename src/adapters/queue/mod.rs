@@ -1,0 +1,1 @@
+//! The queue between the stages: apalis over a narrow job store.

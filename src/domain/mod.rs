@@ -1,0 +1,17 @@
+//! The ground floor: the types and rules of the product. No I/O, no clock and no randomness of its own; time and chance
+//! are handed in, so that every decision can be table-tested.
+
+pub mod account;
+pub mod clock;
+pub mod history;
+pub mod id;
+pub mod incident;
+pub mod job;
+pub mod lease;
+pub mod notification;
+pub mod policy;
+pub mod port;
+pub mod retry;
+pub mod slot;
+pub mod sweep;
+pub mod verdict;

@@ -1,0 +1,1 @@
+//! Which slot is in what state.

@@ -1,0 +1,1 @@
+//! Soft stop, then hard stop.

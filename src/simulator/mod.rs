@@ -1,0 +1,1 @@
+//! A Composio on loopback.

@@ -1,0 +1,7 @@
+//! Real servers for the tests: each is started once, on a free port, and dies with the test process.
+
+pub(crate) mod mariadb;
+pub(crate) mod postgres;
+pub(crate) mod redis;
+pub(crate) mod server;
+pub(crate) mod smtp;
