@@ -9,9 +9,12 @@ pub mod incident;
 pub mod job;
 pub mod lease;
 pub mod notification;
+pub mod observation;
 pub mod policy;
 pub mod port;
 pub mod retry;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod slot;
 pub mod sweep;
 pub mod verdict;

@@ -1,1 +1,116 @@
-//! Who is mailed.
+//! What the operator chose: about which trouble people are mailed.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::incident::{Incident, IncidentKind};
+use super::slot::Slot;
+
+/// `[policy]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// Whether a failed attempt to connect is mailed about.
+    pub attempt_failed: AttemptFailed,
+    /// Whether an attempt that was never finished is mailed about.
+    pub unfinished: Unfinished,
+    /// Breakage older than this, when it is first seen, is dropped; unset: everything counts.
+    pub ignore_older_than: Option<Duration>,
+    /// Apps that mails are about.
+    pub toolkits: Filter,
+    /// Auth configs that mails are about.
+    pub auth_configs: Filter,
+}
+
+/// `policy.attempt_failed`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptFailed {
+    /// One mail, with words of its own.
+    #[default]
+    Mail,
+    /// No mail.
+    Ignore,
+}
+
+/// `policy.unfinished`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unfinished {
+    /// No mail.
+    #[default]
+    Ignore,
+    /// One "finish connecting" mail a slot, ever.
+    Nudge,
+}
+
+/// Which names count: all but the excluded, or, if any are included, only those.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// If not empty, only these.
+    pub include: Vec<String>,
+    /// Never these.
+    pub exclude: Vec<String>,
+}
+
+impl Filter {
+    /// Whether this name counts.
+    pub fn admits(&self, name: &str) -> bool {
+        !self.exclude.iter().any(|excluded| excluded == name)
+            && (self.include.is_empty() || self.include.iter().any(|included| included == name))
+    }
+}
+
+impl Policy {
+    /// Whether people are mailed about this kind of trouble in this slot at all.
+    pub fn mails_about(&self, slot: &Slot, kind: IncidentKind) -> bool {
+        let wanted = match kind {
+            IncidentKind::Broken => true,
+            IncidentKind::AttemptFailed => self.attempt_failed == AttemptFailed::Mail,
+            IncidentKind::Unfinished => self.unfinished == Unfinished::Nudge,
+        };
+        wanted && self.toolkits.admits(slot.toolkit.as_str()) && self.auth_configs.admits(slot.auth_config.as_str())
+    }
+
+    /// Whether trouble that began at `since` is too old to begin with now.
+    pub fn is_too_old(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        self.ignore_older_than
+            .and_then(|limit| TimeDelta::from_std(limit).ok())
+            .is_some_and(|limit| now - since > limit)
+    }
+
+    /// Whether a mail may list this incident.
+    pub fn lists(&self, incident: &Incident) -> bool {
+        incident.resolved.is_none() && self.mails_about(&incident.slot, incident.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excluded_name_never_counts_and_an_include_list_admits_only_its_own() {
+        let filter = |include: &[&str], exclude: &[&str]| Filter {
+            include: include.iter().map(ToString::to_string).collect(),
+            exclude: exclude.iter().map(ToString::to_string).collect(),
+        };
+        assert!(filter(&[], &[]).admits("slack"));
+        assert!(!filter(&[], &["slack"]).admits("slack"));
+        assert!(filter(&["slack"], &[]).admits("slack"));
+        assert!(!filter(&["gmail"], &[]).admits("slack"));
+        assert!(!filter(&["slack"], &["slack"]).admits("slack"));
+    }
+
+    #[test]
+    fn trouble_is_too_old_only_beyond_the_limit() {
+        let day = Duration::from_secs(86_400);
+        let policy = Policy { ignore_older_than: Some(day), ..Policy::default() };
+        let now = DateTime::from_timestamp(1_000_000_000, 0).expect("a valid instant");
+        assert!(!policy.is_too_old(now - TimeDelta::days(1), now));
+        assert!(policy.is_too_old(now - TimeDelta::days(1) - TimeDelta::seconds(1), now));
+        assert!(!Policy::default().is_too_old(now - TimeDelta::days(9_999), now));
+    }
+}
