@@ -1,0 +1,262 @@
+//! HTTP: one client, bounded in time, size and number of requests under way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use url::Url;
+use uuid::Uuid;
+
+use super::error::ComposioError;
+use super::listing::{After, Listing, Pages};
+use super::page::{ErrorBody, Page, ToolkitBody};
+use crate::config;
+use crate::domain::clock::Clock;
+use crate::domain::id::{Toolkit, UserId};
+use crate::domain::port::ToolkitName;
+use crate::domain::retry::Next;
+
+/// Who waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// A person, or a mail that is about to leave: may use every slot.
+    Now,
+    /// A sweep: leaves the reserved slots free.
+    Sweep,
+}
+
+/// The client cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// No key is set.
+    #[error("composio.api_key is not set")]
+    MissingKey,
+    /// The key cannot be sent as a header.
+    #[error("composio.api_key holds characters that an HTTP header cannot carry")]
+    InvalidKey,
+    /// The HTTP client refused its settings.
+    #[error("cannot set up the HTTP client for composio")]
+    Client(#[source] reqwest::Error),
+}
+
+/// The API. Cheap to clone.
+#[derive(Clone)]
+pub struct Composio {
+    http: reqwest::Client,
+    settings: Arc<config::Composio>,
+    clock: Arc<dyn Clock>,
+    in_flight: Arc<Semaphore>,
+    sweeps_in_flight: Arc<Semaphore>,
+}
+
+impl Composio {
+    /// A client with the timeouts, bounds and key of these settings.
+    ///
+    /// # Errors
+    /// The key is missing or cannot be sent.
+    pub fn new(settings: config::Composio, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+        let key = settings.api_key.as_ref().ok_or(SetupError::MissingKey)?;
+        let mut key = HeaderValue::from_str(key.expose_secret().trim()).map_err(|_| SetupError::InvalidKey)?;
+        key.set_sensitive(true);
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), key)]);
+        let http = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("connection-auditor/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(settings.connect_timeout)
+            .timeout(settings.timeout)
+            // A redirect would carry the key to wherever it points.
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(settings.max_in_flight)
+            .tcp_nodelay(true)
+            .build()
+            .map_err(SetupError::Client)?;
+        let for_sweeps = settings.max_in_flight.saturating_sub(settings.reserved_in_flight).max(1);
+        Ok(Self {
+            http,
+            clock,
+            in_flight: Arc::new(Semaphore::new(settings.max_in_flight.max(1))),
+            sweeps_in_flight: Arc::new(Semaphore::new(for_sweeps)),
+            settings: Arc::new(settings),
+        })
+    }
+
+    /// The whole list of one user's accounts, all pages of it.
+    ///
+    /// # Errors
+    /// Anything that leaves a doubt whether this is the whole list, and theirs.
+    pub async fn accounts_of(&self, user: &UserId, urgency: Urgency) -> Result<Listing, ComposioError> {
+        if !user.is_filterable() {
+            return Err(ComposioError::Unfilterable);
+        }
+        let mut pages = Pages::default();
+        let mut cursor = None;
+        for _ in 0..self.settings.max_pages {
+            let page: Page = self.get(&self.accounts_url(user, cursor.as_deref()), urgency).await?;
+            match pages.add(user, page)? {
+                After::Next(next) => cursor = Some(next),
+                After::Whole => return Ok(pages.finish()),
+            }
+        }
+        Err(ComposioError::Incomplete { what: format!("it has more than {} pages", self.settings.max_pages) })
+    }
+
+    /// Asks for the accounts of a user who cannot exist; returns how many rows came back. Anything but 0 means that filters are
+    /// being ignored (unknown query parameters are, silently: trap 9), and that nothing may be audited.
+    ///
+    /// # Errors
+    /// The question could not be answered.
+    pub async fn canary(&self) -> Result<usize, ComposioError> {
+        let nobody = UserId::new(format!("connection-auditor-canary-{}", Uuid::new_v4()));
+        let page: Page = self.get(&self.accounts_url(&nobody, None), Urgency::Now).await?;
+        Ok(page.items.len())
+    }
+
+    /// An app's name and logo.
+    ///
+    /// # Errors
+    /// The app is unknown, or could not be asked for.
+    pub async fn toolkit(&self, slug: &Toolkit) -> Result<ToolkitName, ComposioError> {
+        let body: ToolkitBody = self.get(&self.url(&["toolkits", slug.as_str()]), Urgency::Now).await?;
+        Ok(ToolkitName { name: body.name, logo: body.meta.and_then(|meta| meta.logo), read_at: self.clock.now() })
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.settings.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["api", "v3.1"]).extend(path);
+        }
+        url
+    }
+
+    /// Oldest first and with SHARED accounts: rows that are made while we page land at the end.
+    fn accounts_url(&self, user: &UserId, cursor: Option<&str>) -> Url {
+        let mut url = self.url(&["connected_accounts"]);
+        url.query_pairs_mut()
+            .append_pair("user_ids", user.as_str())
+            .append_pair("account_type", "ALL")
+            .append_pair("order_by", "created_at")
+            .append_pair("order_direction", "asc")
+            .append_pair("limit", &self.settings.page_limit.to_string())
+            .extend_pairs(cursor.map(|cursor| ("cursor", cursor)));
+        url
+    }
+
+    /// One GET, tried again at once a few times; the slot is given back while waiting.
+    async fn get<T: DeserializeOwned>(&self, url: &Url, urgency: Urgency) -> Result<T, ComposioError> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let error = {
+                let _slot = self.slot(urgency).await;
+                match self.try_get(url).await {
+                    Ok(body) => return Ok(body),
+                    Err(error) => error,
+                }
+            };
+            tracing::debug!(event = "composio.request_failed", attempt, %error);
+            let wait = match self.settings.retry.after(attempt, rand::random(), error.retry_after()) {
+                // What must wait longer than this holds up its whole chunk: its user leaves in a retry instead.
+                Next::Again(wait) if error.is_transient() && wait <= self.settings.retry.max => wait,
+                _ => return Err(error),
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn slot(&self, urgency: Urgency) -> (Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>) {
+        // The semaphores are never closed; if they were, going on unbounded beats not going on.
+        let of_sweeps = match urgency {
+            Urgency::Sweep => self.sweeps_in_flight.acquire().await.ok(),
+            Urgency::Now => None,
+        };
+        (of_sweeps, self.in_flight.acquire().await.ok())
+    }
+
+    async fn try_get<T: DeserializeOwned>(&self, url: &Url) -> Result<T, ComposioError> {
+        let response = self.http.get(url.clone()).send().await.map_err(|error| unreachable_because(&error))?;
+        let status = response.status();
+        let retry_after = retry_after(response.headers(), self.clock.now());
+        let body = self.body(response).await;
+        if status.is_success() {
+            return serde_json::from_slice(&body?).map_err(|error| {
+                // serde's message may quote the body, and the body may hold credentials.
+                ComposioError::unavailable(format!("a body that is not the JSON we know ({:?})", error.classify()))
+            });
+        }
+        let envelope: ErrorBody = body.ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
+        let slug = envelope.error.slug.filter(|slug| is_plain(slug)).unwrap_or_else(|| "no detail".to_owned());
+        Err(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                ComposioError::Unauthorized { status: status.as_u16(), slug }
+            }
+            StatusCode::TOO_MANY_REQUESTS => ComposioError::RateLimited { retry_after },
+            StatusCode::REQUEST_TIMEOUT => ComposioError::Unavailable { what: "status 408".into(), retry_after },
+            status if status.is_client_error() => ComposioError::Rejected { status: status.as_u16(), slug },
+            status => ComposioError::Unavailable { what: format!("status {}", status.as_u16()), retry_after },
+        })
+    }
+
+    /// Reads a body up to its bound.
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, ComposioError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| unreachable_because(&error))? {
+            if body.len() + chunk.len() > self.settings.max_body {
+                return Err(ComposioError::unavailable(format!(
+                    "a body of more than {} bytes",
+                    self.settings.max_body
+                )));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+/// Says what happened without the URL, which names the user.
+fn unreachable_because(error: &reqwest::Error) -> ComposioError {
+    ComposioError::unavailable(if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "no connection"
+    } else {
+        "the connection broke"
+    })
+}
+
+/// A slug is a name; whatever does not look like one is not shown.
+fn is_plain(slug: &str) -> bool {
+    slug.len() <= 80 && slug.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Seconds, or a date; at most an hour is believed.
+fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => (DateTime::parse_from_rfc2822(text).ok()?.with_timezone(&Utc) - now).to_std().unwrap_or_default(),
+    };
+    Some(wait.min(Duration::from_secs(3600)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_as_a_date_and_bounded() {
+        let now = DateTime::parse_from_rfc3339("2026-11-21T10:00:00Z").expect("a valid instant").with_timezone(&Utc);
+        let read = |text: &str| {
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).expect("plain text"))]), now)
+        };
+        assert_eq!(read("7"), Some(Duration::from_secs(7)));
+        assert_eq!(read("Sat, 21 Nov 2026 10:00:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(read("Sat, 21 Nov 2026 09:00:30 GMT"), Some(Duration::ZERO));
+        assert_eq!(read("999999"), Some(Duration::from_secs(3600)));
+        assert_eq!(read("soon"), None);
+    }
+}
