@@ -105,7 +105,7 @@ CREATE INDEX auditor_checks_prunable ON auditor_checks (finished_at) WHERE state
 CREATE TABLE auditor_user_checks (
     user_id text COLLATE "C" PRIMARY KEY,
     observed_at timestamptz,
-    previous_observed_at timestamptz,
+    decided_upon timestamptz,
     sweep_id uuid,
     checked_at timestamptz NOT NULL,
     outcome text NOT NULL CHECK (outcome IN ('checked', 'given_up', 'refused')),
@@ -114,7 +114,7 @@ CREATE TABLE auditor_user_checks (
 COMMENT ON TABLE auditor_user_checks IS 'The newest check of each user.';
 COMMENT ON COLUMN auditor_user_checks.observed_at IS
     'When the accounts were last read in full; a record that was decided upon an older observation is refused.';
-COMMENT ON COLUMN auditor_user_checks.previous_observed_at IS 'The observation upon which the newest one was decided.';
+COMMENT ON COLUMN auditor_user_checks.decided_upon IS 'The observation that was known when the newest check was decided.';
 COMMENT ON COLUMN auditor_user_checks.sweep_id IS 'The newest sweep in which the user was recorded; it may be pruned.';
 COMMENT ON COLUMN auditor_user_checks.checked_at IS 'When the newest check ended, however it did.';
 COMMENT ON COLUMN auditor_user_checks.outcome IS 'How the newest check ended.';

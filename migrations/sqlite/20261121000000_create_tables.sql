@@ -104,8 +104,8 @@ CREATE TABLE auditor_user_checks (
     user_id TEXT NOT NULL PRIMARY KEY,
     -- When the accounts were last read in full; a record that was decided upon an older observation is refused.
     observed_at INTEGER,
-    -- The observation upon which the newest one was decided.
-    previous_observed_at INTEGER,
+    -- The observation that was known when the newest check was decided.
+    decided_upon INTEGER,
     -- The newest sweep in which the user was recorded; it may be pruned.
     sweep_id TEXT,
     -- When the newest check ended, however it did.
