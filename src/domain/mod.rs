@@ -14,4 +14,5 @@ pub mod port;
 pub mod retry;
 pub mod slot;
 pub mod sweep;
+pub mod tick;
 pub mod verdict;
