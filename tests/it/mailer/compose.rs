@@ -8,7 +8,7 @@ use connection_auditor::domain::notification::Digest;
 use mail_parser::{HeaderValue, Message, MessageParser};
 use uuid::Uuid;
 
-use super::{digest, item, notify, now, slack};
+use super::{digest, item, mixed_kinds, notify, now, slack};
 
 fn composer(notify: &config::Notify) -> Mailer {
     Mailer::with_transport(notify, Transport::Memory(Outbox::default())).unwrap()
@@ -52,14 +52,7 @@ fn shown(read: &Read) -> String {
 }
 
 fn mixed() -> Digest {
-    let mut work = slack();
-    work.alias = Some("work".to_owned());
-    digest(vec![
-        work,
-        item(Broken, "googlecalendar", "Google Calendar", 3),
-        item(AttemptFailed, "notion", "Notion", 1),
-        item(Unfinished, "github", "GitHub", 2),
-    ])
+    digest(mixed_kinds())
 }
 
 #[test]
