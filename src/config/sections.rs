@@ -1,18 +1,21 @@
-//! The sections of the configuration and their defaults: the one place where a default stands.
+//! The sections of the configuration and their defaults: the one place where a default stands. Those about mail are in
+//! `mailing.rs`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use url::Url;
 
 use crate::domain::retry::Retry;
 use crate::domain::sweep::Overlap;
 
+use super::mailing::{Mail, Notify, Policy};
+use super::print;
+
 /// The whole configuration.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Config {
     /// The auditor's own database.
     pub database: Database,
@@ -22,7 +25,7 @@ pub struct Config {
     pub users: Users,
     /// The API that is audited.
     pub composio: Composio,
-    /// When sweeps run, by name.
+    /// When sweeps run, by name; if nothing is said of schedules, one named `daily` with the defaults.
     pub schedules: BTreeMap<String, Schedule>,
     /// How a sweep pages.
     pub sweep: Sweep,
@@ -42,14 +45,36 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            database: Database::default(),
+            queue: Queue::default(),
+            users: Users::default(),
+            composio: Composio::default(),
+            schedules: BTreeMap::from([("daily".to_owned(), Schedule::default())]),
+            sweep: Sweep::default(),
+            check: Check::default(),
+            policy: Policy::default(),
+            notify: Notify::default(),
+            mail: Mail::default(),
+            keeper: Keeper::default(),
+            shutdown: Shutdown::default(),
+            log: Log::default(),
+        }
+    }
+}
+
 /// `[database]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Database {
     /// `postgres://…` or `sqlite:PATH`; may hold a password.
+    #[serde(serialize_with = "print::address")]
     pub url: SecretString,
     /// Connections in the pool (PostgreSQL; SQLite has one writer and as many readers).
     pub max_connections: u32,
     /// How long to wait for a connection.
+    #[serde(serialize_with = "print::duration")]
     pub acquire_timeout: Duration,
 }
 
@@ -64,13 +89,15 @@ impl Default for Database {
 }
 
 /// `[queue]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Queue {
     /// `redis://…`, `rediss://…` or `sqlite:PATH`; may hold a password.
+    #[serde(serialize_with = "print::address")]
     pub url: SecretString,
     /// What every key begins with; two installations may share one Redis.
     pub key_prefix: String,
     /// How long a worker may be silent before its jobs go to another.
+    #[serde(serialize_with = "print::duration")]
     pub lease: Duration,
     /// How often a job may be delivered before it is given up as poison.
     pub max_deliveries: u32,
@@ -88,9 +115,10 @@ impl Default for Queue {
 }
 
 /// `[users]`: the app's own database, read only.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Users {
-    /// `postgres://…`, `mysql://…` (MariaDB too) or `sqlite:PATH`; unset means the auditor's own database, with its `users` table.
+    /// `postgres://…`, `mysql://…` (MariaDB too) or `sqlite:PATH`; unset means the auditor's own database, with its `auditor_users` table.
+    #[serde(serialize_with = "print::optional_address")]
     pub url: Option<SecretString>,
     /// A table or view, optionally with its schema: `public.users`.
     pub table: String,
@@ -101,6 +129,7 @@ pub struct Users {
     /// How many user ids are read at a time.
     pub page_size: u32,
     /// How long one statement may take.
+    #[serde(serialize_with = "print::duration")]
     pub statement_timeout: Duration,
     /// Connections in the pool.
     pub max_connections: u32,
@@ -110,7 +139,7 @@ impl Default for Users {
     fn default() -> Self {
         Self {
             url: None,
-            table: "users".into(),
+            table: "auditor_users".into(),
             query: None,
             columns: UserColumns::default(),
             page_size: 5_000,
@@ -121,7 +150,7 @@ impl Default for Users {
 }
 
 /// `[users.columns]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UserColumns {
     /// The user's id, as Composio knows it; text, integer or uuid. Unique and indexed.
     pub id: String,
@@ -142,19 +171,22 @@ impl Default for UserColumns {
 }
 
 /// `[composio]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Composio {
     /// The origin, without a path.
     pub url: Url,
     /// The project's key, `ak_…`, with *Connected accounts: Read* and *Toolkits: Read*.
+    #[serde(serialize_with = "print::secret")]
     pub api_key: Option<SecretString>,
     /// Requests under way at once, over all stages of this process.
     pub max_in_flight: usize,
     /// How many of those only re-audits and notifications may use, so that sweeps never keep them waiting.
     pub reserved_in_flight: usize,
     /// How long to wait for a connection.
+    #[serde(serialize_with = "print::duration")]
     pub connect_timeout: Duration,
     /// How long one request may take, its body included.
+    #[serde(serialize_with = "print::duration")]
     pub timeout: Duration,
     /// Rows asked for in one page; the server may give fewer.
     pub page_limit: u32,
@@ -163,6 +195,7 @@ pub struct Composio {
     /// The largest answer that is read, in bytes.
     pub max_body: usize,
     /// How one request is tried again at once, before its user leaves in a retry.
+    #[serde(serialize_with = "print::retry")]
     pub retry: Retry,
 }
 
@@ -184,7 +217,7 @@ impl Default for Composio {
 }
 
 /// `[schedules.NAME]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Schedule {
     /// Five fields (minute hour day month weekday), or six with seconds first.
     pub cron: String,
@@ -193,8 +226,10 @@ pub struct Schedule {
     /// What happens to a tick that comes while the last sweep still runs.
     pub overlap: Overlap,
     /// How long after its time a tick that was missed is still made up.
+    #[serde(serialize_with = "print::duration")]
     pub catch_up: Duration,
     /// Sweeps begin up to this much after their tick, so that many installations do not begin together.
+    #[serde(serialize_with = "print::duration")]
     pub jitter: Duration,
 }
 
@@ -211,15 +246,18 @@ impl Default for Schedule {
 }
 
 /// `[sweep]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Sweep {
     /// How many chunks of a sweep may be outstanding before the next page is read.
     pub max_queued_chunks: u32,
     /// How long a sweep stays paused (the key is refused, the API does not answer) before it fails.
+    #[serde(serialize_with = "print::duration")]
     pub give_up_after: Duration,
     /// How long a paused sweep waits between two looks at the canary, at first; doubled up to ten times this.
+    #[serde(serialize_with = "print::duration")]
     pub canary_interval: Duration,
     /// How long the sweeper holds a sweep without renewing it.
+    #[serde(serialize_with = "print::duration")]
     pub lease: Duration,
 }
 
@@ -235,13 +273,14 @@ impl Default for Sweep {
 }
 
 /// `[check]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Check {
     /// Users in one chunk.
     pub users_per_job: u32,
     /// Chunks checked at once by one process.
     pub concurrency: usize,
     /// How users that could not be read are tried again.
+    #[serde(serialize_with = "print::retry")]
     pub retry: Retry,
 }
 
@@ -255,197 +294,14 @@ impl Default for Check {
     }
 }
 
-/// `[policy]`
-#[derive(Debug, Clone, Default)]
-pub struct Policy {
-    /// Whether a failed attempt to connect is mailed about.
-    pub attempt_failed: AttemptFailed,
-    /// Whether an attempt that was never finished is mailed about.
-    pub unfinished: Unfinished,
-    /// Breakage older than this, when it is first seen, is dropped; unset: everything counts.
-    pub ignore_older_than: Option<Duration>,
-    /// Apps that mails are about.
-    pub toolkits: Filter,
-    /// Auth configs that mails are about.
-    pub auth_configs: Filter,
-}
-
-/// `policy.attempt_failed`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AttemptFailed {
-    /// One mail, with words of its own.
-    #[default]
-    Mail,
-    /// No mail.
-    Ignore,
-}
-
-/// `policy.unfinished`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unfinished {
-    /// No mail.
-    #[default]
-    Ignore,
-    /// One "finish connecting" mail a slot, ever.
-    Nudge,
-}
-
-/// Which names count: all but the excluded, or, if any are included, only those.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Filter {
-    /// If not empty, only these.
-    pub include: Vec<String>,
-    /// Never these.
-    pub exclude: Vec<String>,
-}
-
-/// `[notify]`
-#[derive(Debug, Clone)]
-pub struct Notify {
-    /// Whether notifications leave, or are held until the operator releases them.
-    pub mode: NotifyMode,
-    /// `Name <address>` or an address.
-    pub from: Option<String>,
-    /// Where answers go; unset: to `from`.
-    pub reply_to: Option<String>,
-    /// What the mail calls the app: "Acme".
-    pub app_name: Option<String>,
-    /// Where the button leads: a page of the app, with `{toolkit}` and `{user_id}`.
-    pub reconnect_url: Option<String>,
-    /// Only these addresses (or domains, as `@example.org`) are mailed; empty: all.
-    pub only_to: Vec<String>,
-    /// Every mail goes to this address instead: for staging.
-    pub redirect_all_to: Option<String>,
-    /// What happens to a mail of which nobody knows whether it went out.
-    pub on_ambiguous: OnAmbiguous,
-    /// Notifications prepared at once by one process.
-    pub concurrency: usize,
-    /// How a mail that could not be sent is tried again.
-    pub retry: Retry,
-}
-
-impl Default for Notify {
-    fn default() -> Self {
-        Self {
-            mode: NotifyMode::Send,
-            from: None,
-            reply_to: None,
-            app_name: None,
-            reconnect_url: None,
-            only_to: Vec::new(),
-            redirect_all_to: None,
-            on_ambiguous: OnAmbiguous::Retry,
-            concurrency: 16,
-            retry: Retry { max_attempts: 10, base: Duration::from_secs(10), max: Duration::from_secs(1800) },
-        }
-    }
-}
-
-/// `notify.mode`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NotifyMode {
-    /// Mails leave.
-    #[default]
-    Send,
-    /// Mails are held under the name `go-live`.
-    Hold,
-}
-
-/// `notify.on_ambiguous`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnAmbiguous {
-    /// Sent again with the same Message-ID: nobody is left out, somebody may get a copy.
-    #[default]
-    Retry,
-    /// Held for the operator: nobody gets a copy, somebody may be left out.
-    Hold,
-}
-
-/// `[mail]`
-#[derive(Debug, Clone, Default)]
-pub struct Mail {
-    /// How mail leaves.
-    pub transport: MailTransport,
-    /// `[mail.smtp]`
-    pub smtp: Smtp,
-    /// Where `folder` writes its `.eml` files.
-    pub folder: Option<PathBuf>,
-}
-
-/// `mail.transport`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MailTransport {
-    /// To a mail server.
-    #[default]
-    Smtp,
-    /// Into a folder, one `.eml` file a mail.
-    Folder,
-}
-
-/// `[mail.smtp]`
-#[derive(Debug, Clone)]
-pub struct Smtp {
-    /// The mail server.
-    pub host: Option<String>,
-    /// Its port; unset: 465 for `implicit`, 587 for `starttls`, 25 for `none`.
-    pub port: Option<u16>,
-    /// How the connection is protected.
-    pub tls: SmtpTls,
-    /// Who logs in; unset: nobody.
-    pub username: Option<String>,
-    /// The password.
-    pub password: Option<SecretString>,
-    /// A PEM file with certificates to trust besides the public ones.
-    pub ca_file: Option<PathBuf>,
-    /// Connections at once.
-    pub connections: usize,
-    /// How long each step of the protocol may take.
-    pub timeout: Duration,
-    /// How long a connection is kept open unused.
-    pub idle: Duration,
-}
-
-impl Default for Smtp {
-    fn default() -> Self {
-        Self {
-            host: None,
-            port: None,
-            tls: SmtpTls::Starttls,
-            username: None,
-            password: None,
-            ca_file: None,
-            connections: 4,
-            timeout: Duration::from_secs(30),
-            idle: Duration::from_secs(30),
-        }
-    }
-}
-
-/// `mail.smtp.tls`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SmtpTls {
-    /// Plain at first, then upgraded; a server that cannot is an error.
-    #[default]
-    Starttls,
-    /// TLS from the first byte.
-    Implicit,
-    /// None: for a server on the same machine only.
-    None,
-}
-
 /// `[keeper]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Keeper {
     /// How often the keeper looks.
+    #[serde(serialize_with = "print::duration")]
     pub interval: Duration,
     /// How long finished work, resolved incidents and settled notifications are kept.
+    #[serde(serialize_with = "print::duration")]
     pub retention: Duration,
 }
 
@@ -456,9 +312,10 @@ impl Default for Keeper {
 }
 
 /// `[shutdown]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Shutdown {
     /// How long work in flight may go on after SIGTERM.
+    #[serde(serialize_with = "print::duration")]
     pub grace: Duration,
 }
 
@@ -469,7 +326,7 @@ impl Default for Shutdown {
 }
 
 /// `[log]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Log {
     /// How a line looks.
     pub format: LogFormat,
@@ -484,7 +341,7 @@ impl Default for Log {
 }
 
 /// `log.format`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people.

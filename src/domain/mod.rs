@@ -17,4 +17,5 @@ pub mod retry;
 pub(crate) mod sample;
 pub mod slot;
 pub mod sweep;
+pub mod tick;
 pub mod verdict;

@@ -40,6 +40,16 @@ fn slack() -> DigestItem {
     item(IncidentKind::Broken, "slack", "Slack", 18)
 }
 
+/// One connection of each kind, and one more.
+fn mixed_kinds() -> Vec<DigestItem> {
+    vec![
+        DigestItem { alias: Some("work".to_owned()), ..slack() },
+        item(IncidentKind::Broken, "googlecalendar", "Google Calendar", 3),
+        item(IncidentKind::AttemptFailed, "notion", "Notion", 1),
+        item(IncidentKind::Unfinished, "github", "GitHub", 2),
+    ]
+}
+
 fn digest(items: Vec<DigestItem>) -> Digest {
     digest_to("ann@example.org", 7, items)
 }

@@ -26,7 +26,7 @@ pub(super) fn one_line(text: &str, max: usize) -> String {
 
 /// The name to greet somebody with, if it looks like one: sign-up forms are abused to send other people text and links.
 pub(super) fn person(name: &str) -> Option<String> {
-    let line = one_line(name, PERSON + 1);
+    let line = one_line(name, 2 * PERSON);
     let strange = line.is_empty()
         || line.chars().count() > PERSON
         || line.contains(['@', '<', '>', '"', '\\', '/', ':'])

@@ -22,8 +22,8 @@ pub(super) struct Words {
     /// Said before everything else: that this is a test.
     notice: Option<String>,
     intro: String,
+    layout: &'static str,
     sections: Vec<Section>,
-    already_done: &'static str,
     because: String,
     /// Where one click stops these mails.
     unsubscribe: Option<String>,
@@ -34,7 +34,9 @@ pub(super) struct Words {
 #[derive(Debug, Serialize)]
 struct Section {
     title: Option<&'static str>,
-    advice: String,
+    many: bool,
+    /// What to do, after "Select the button" or "Open the link".
+    advice: &'static str,
     rows: Vec<Row>,
 }
 
@@ -44,7 +46,10 @@ struct Row {
     initial: String,
     app: String,
     alias: Option<String>,
-    since: String,
+    /// "Not working since"
+    since: &'static str,
+    /// "3 November 2026"
+    date: String,
     /// On the button.
     action: String,
     /// The button out of context, as a screen reader lists it.
@@ -109,12 +114,12 @@ impl Words {
             },
             notice: context.test.then(|| "This is a test. Nothing has happened to any connection.".to_owned()),
             intro: intro(single, many, &first.app, context.app_name),
-            sections,
-            already_done: if many {
-                "Have you done this already? Then there is nothing left to do."
-            } else {
-                "Have you done it already? Then there is nothing left to do."
+            layout: match items.len() {
+                1 => "single",
+                2..=COMPACT => "list",
+                _ => "compact",
             },
+            sections,
             because: if many {
                 format!("You receive this email because these connections belong to {account}.")
             } else {
@@ -125,6 +130,9 @@ impl Words {
         })
     }
 }
+
+/// Longer lists are set closer and without ornament.
+const COMPACT: usize = 12;
 
 /// The order in which kinds appear.
 const KINDS: [IncidentKind; 3] = [IncidentKind::Broken, IncidentKind::AttemptFailed, IncidentKind::Unfinished];
@@ -220,35 +228,28 @@ fn intro(single: Option<IncidentKind>, many: bool, app: &str, sender: Option<&st
 fn section(kind: IncidentKind, titled: bool, items: &[Named<'_>], digest: &Digest) -> Result<Section, MailError> {
     let of_kind: Vec<&Named<'_>> = items.iter().filter(|named| named.item.kind == kind).collect();
     let rows = of_kind.iter().map(|named| row(named, items.len() > 1, digest)).collect::<Result<Vec<_>, _>>()?;
-    let (title, one, many) = match kind {
-        IncidentKind::Broken => (
-            "Stopped working",
-            "Select the button and sign in when you are asked to. It takes about a minute.",
-            "Select the button of each app and sign in when you are asked to. It takes about a minute each.",
-        ),
-        IncidentKind::AttemptFailed => (
-            "Did not succeed",
-            "Select the button to try again, and allow the access that you are asked for.",
-            "Select the button of each app to try again, and allow the access that you are asked for.",
-        ),
-        IncidentKind::Unfinished => (
-            "Not finished yet",
-            "Select the button to go on where you stopped.",
-            "Select the button of each app to go on where you stopped.",
-        ),
+    let many = of_kind.len() > 1;
+    let (title, advice) = match kind {
+        IncidentKind::Broken if many => {
+            ("Stopped working", "and sign in when you are asked to. It takes about a minute each.")
+        }
+        IncidentKind::Broken => ("Stopped working", "and sign in when you are asked to. It takes about a minute."),
+        IncidentKind::AttemptFailed => {
+            ("Did not succeed", "to try again, and allow the access that you are asked for.")
+        }
+        IncidentKind::Unfinished => ("Not finished yet", "to go on where you stopped."),
     };
-    let advice = if of_kind.len() > 1 { many } else { one };
-    Ok(Section { title: titled.then_some(title), advice: advice.to_owned(), rows })
+    Ok(Section { title: titled.then_some(title), many, advice, rows })
 }
 
 fn row(named: &Named<'_>, among_many: bool, digest: &Digest) -> Result<Row, MailError> {
-    let since = digest.time_zone.unwrap_or(chrono_tz::UTC);
-    let date = named.item.since.with_timezone(&since).format("%-d %B %Y");
+    let zone = digest.time_zone.unwrap_or(chrono_tz::UTC);
+    let date = named.item.since.with_timezone(&zone).format("%-d %B %Y");
     let full = named.full();
     let (since, short, label) = match named.item.kind {
-        IncidentKind::Broken => (format!("Not working since {date}"), "Reconnect", format!("Reconnect {full}")),
-        IncidentKind::AttemptFailed => (format!("Tried on {date}"), "Try again", format!("Try {full} again")),
-        IncidentKind::Unfinished => (format!("Begun on {date}"), "Finish", format!("Finish connecting {full}")),
+        IncidentKind::Broken => ("Not working since", "Reconnect", format!("Reconnect {full}")),
+        IncidentKind::AttemptFailed => ("Tried on", "Try again", format!("Try {full} again")),
+        IncidentKind::Unfinished => ("Begun on", "Finish", format!("Finish connecting {full}")),
     };
     Ok(Row {
         kind: named.item.kind.as_str(),
@@ -256,6 +257,7 @@ fn row(named: &Named<'_>, among_many: bool, digest: &Digest) -> Result<Row, Mail
         app: named.app.clone(),
         alias: named.alias.clone(),
         since,
+        date: date.to_string(),
         action: if among_many { short.to_owned() } else { label.clone() },
         label,
         url: link(&named.item.reconnect_url)?,

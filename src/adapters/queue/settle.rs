@@ -59,6 +59,13 @@ impl Settlements {
         mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What could not be told goes first next time, together with what has come meanwhile.
+    fn put_back(&self, mut batch: Vec<Settlement>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        batch.append(&mut waiting);
+        *waiting = batch;
+    }
+
     fn note(&self, entry: Entry, handled: Handled) {
         let settlement = match handled {
             Handled::Done => Settlement::Ack(entry),
@@ -111,18 +118,17 @@ impl Settlements {
                 }
                 continue;
             }
-            while !batch.is_empty() {
-                let answer = self.tell(store, &mut batch).await;
-                if outage.noted(Caller::Settlement, answer).is_some() {
-                    backoff.reset();
-                } else {
-                    backoff.wait().await;
-                }
+            let answer = self.tell(store, &mut batch).await;
+            if outage.noted(Caller::Settlement, answer).is_some() {
+                backoff.reset();
+            } else {
+                self.put_back(batch);
+                backoff.wait().await;
             }
         }
     }
 
-    /// Tells one batch; what was told is taken out of it.
+    /// Tells one batch, acknowledgements first, as they need no memory there; what was told is taken out of it.
     async fn tell(&self, store: &dyn JobStore, batch: &mut Vec<Settlement>) -> QueueResult<()> {
         let done: Vec<Entry> =
             batch.iter().filter(|one| matches!(one, Settlement::Ack(_))).map(|one| one.entry().clone()).collect();

@@ -124,6 +124,13 @@ const DELAY: &str = "-- queue_delay
 insert into queue_delayed (lane, payload, due_at) values (?1, ?2, ?3)
 on conflict (lane, payload) do update set due_at = min(due_at, excluded.due_at)";
 
+const ANY_DUE: &str = concat!(
+    "-- queue_any_due
+select exists (select 1 from queue_delayed where due_at <= ",
+    now!(),
+    ")"
+);
+
 const PROMOTE_TAKE: &str = concat!(
     "-- queue_promote_take
 delete from queue_delayed where (lane, payload) in (
@@ -317,8 +324,7 @@ impl JobStore for SqliteQueue {
         let failed = failed("promote delayed jobs");
         let mut moved = 0;
         for _ in 0..PROMOTION_STEPS {
-            let any = "-- queue_any_delayed\nselect exists (select 1 from queue_delayed)";
-            if !sqlx::query_scalar::<_, bool>(any).fetch_one(&self.readers).await.map_err(&failed)? {
+            if !sqlx::query_scalar::<_, bool>(ANY_DUE).fetch_one(&self.readers).await.map_err(&failed)? {
                 break;
             }
             let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(&failed)?;

@@ -1,0 +1,81 @@
+//! The store on PostgreSQL: any number of processes at once.
+
+mod checks;
+mod dead;
+mod merge;
+mod notifications;
+mod outbox;
+mod record;
+mod reports;
+mod sweeps;
+
+use std::str::FromStr;
+
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use super::connect::{ConnectError, MIGRATIONS_TABLE, check_versions};
+use crate::config;
+
+/// The store on PostgreSQL.
+pub(super) struct PostgresStore {
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    /// Connects to a database that is migrated.
+    pub(super) async fn connect(settings: &config::Database, url: &str) -> Result<Self, ConnectError> {
+        let (pool, place) = pool(settings, url).await?;
+        let applied = applied(&pool).await.map_err(|error| ConnectError::unreachable(&place, &error))?;
+        check_versions(&migrator(), applied.as_deref(), &place)?;
+        Ok(Self { pool })
+    }
+
+    /// Brings a database up to this version.
+    pub(super) async fn migrate(settings: &config::Database, url: &str) -> Result<(), ConnectError> {
+        let (pool, place) = pool(settings, url).await?;
+        let result = migrator().run(&pool).await;
+        pool.close().await;
+        result.map_err(|error| ConnectError::migration(&place, &error))
+    }
+}
+
+async fn pool(settings: &config::Database, url: &str) -> Result<(PgPool, String), ConnectError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| ConnectError::Url("it is not a valid postgres:// URL".to_owned()))?
+        .application_name("connection-auditor");
+    let place = format!(
+        "PostgreSQL at {}:{}/{}",
+        options.get_host(),
+        options.get_port(),
+        options.get_database().unwrap_or(options.get_username())
+    );
+    let pool = PgPoolOptions::new()
+        .max_connections(settings.max_connections)
+        .acquire_timeout(settings.acquire_timeout)
+        .connect_with(options)
+        .await
+        .map_err(|error| ConnectError::unreachable(&place, &error))?;
+    Ok((pool, place))
+}
+
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("migrations/postgres");
+    migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
+    migrator
+}
+
+/// The versions that were applied; none if the database was never migrated.
+async fn applied(pool: &PgPool) -> sqlx::Result<Option<Vec<i64>>> {
+    let known: bool = sqlx::query_scalar("-- is_migrated\nSELECT to_regclass('auditor_migrations') IS NOT NULL")
+        .fetch_one(pool)
+        .await?;
+    if !known {
+        return Ok(None);
+    }
+    sqlx::query_scalar("-- applied\nSELECT version FROM auditor_migrations WHERE success ORDER BY version")
+        .fetch_all(pool)
+        .await
+        .map(Some)
+}

@@ -1,0 +1,326 @@
+//! Schedules and sweeps in PostgreSQL.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::PostgresStore;
+use crate::adapters::store::error::failed;
+use crate::adapters::store::row::{At, Id, SweepRow, name, rows, sum};
+use crate::adapters::store::write::{self, PostgresJson, clean};
+use crate::domain::id::SweepId;
+use crate::domain::lease::Lease;
+use crate::domain::port::{StoreResult, SweepChange, SweepPage, SweepStore};
+use crate::domain::sweep::{NewSweep, Overlap, Sweep, SweepState, Tally};
+
+#[async_trait]
+impl SweepStore for PostgresStore {
+    async fn schedule_known_since(
+        &self,
+        name: &str,
+        cron: &str,
+        time_zone: &str,
+        now: DateTime<Utc>,
+    ) -> StoreResult<DateTime<Utc>> {
+        let action = "remembering a schedule";
+        let known: At = sqlx::query_scalar(
+            "-- schedule_known_since
+             INSERT INTO auditor_schedules AS s (name, cron, time_zone, known_since) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (name) DO UPDATE SET cron = excluded.cron, time_zone = excluded.time_zone,
+                 known_since = CASE WHEN s.cron = excluded.cron AND s.time_zone = excluded.time_zone
+                     THEN s.known_since ELSE excluded.known_since END
+             RETURNING known_since",
+        )
+        .bind(name)
+        .bind(cron)
+        .bind(time_zone)
+        .bind(At(now))
+        .fetch_one(&self.pool)
+        .await
+        .map_err(failed(action))?;
+        Ok(known.0)
+    }
+
+    async fn newest_tick(&self, schedule: &str) -> StoreResult<Option<DateTime<Utc>>> {
+        let newest: Option<At> = sqlx::query_scalar(
+            "-- newest_tick
+             SELECT tick FROM auditor_sweeps WHERE schedule = $1 ORDER BY tick DESC LIMIT 1",
+        )
+        .bind(schedule)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed("reading the newest tick"))?;
+        Ok(newest.map(|at| at.0))
+    }
+
+    async fn insert_sweep(&self, sweep: &NewSweep, now: DateTime<Utc>) -> StoreResult<bool> {
+        let action = "inserting a sweep";
+        let mut transaction = self.pool.begin().await.map_err(failed(action))?;
+        // Two ticks of one schedule must not both find the place free.
+        sqlx::query("-- lock_schedule\nSELECT pg_advisory_xact_lock(hashtextextended('auditor_sweeps ' || $1, 0))")
+            .bind(&sweep.schedule)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed(action))?;
+        let inserted = sqlx::query(
+            "-- insert_sweep
+             INSERT INTO auditor_sweeps (id, schedule, tick, start_at, asked_by, mode, state, note, finished_at)
+             SELECT $1, $2, $3, $4, $5, $6, CASE WHEN o.blocked THEN 'skipped' ELSE 'pending' END,
+                 CASE WHEN o.blocked THEN o.note END, CASE WHEN o.blocked THEN $7::timestamptz END
+             FROM (SELECT EXISTS (SELECT 1 FROM auditor_sweeps s WHERE s.schedule = $2
+                     AND (s.state = 'pending' OR ($8 AND s.state IN ('paging', 'draining', 'paused')))) AS blocked,
+                 CASE WHEN $8 THEN 'another sweep of the schedule was at work'
+                     ELSE 'another tick of the schedule was waiting already' END AS note) AS o
+             ON CONFLICT (schedule, tick) DO NOTHING",
+        )
+        .bind(Id(sweep.id.0))
+        .bind(&sweep.schedule)
+        .bind(At(sweep.tick))
+        .bind(At(sweep.start_at))
+        .bind(name(sweep.trigger))
+        .bind(name(sweep.mode))
+        .bind(At(now))
+        .bind(sweep.overlap == Overlap::Skip)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
+        transaction.commit().await.map_err(failed(action))?;
+        Ok(inserted.rows_affected() == 1)
+    }
+
+    async fn claim_sweep(&self, lease: Lease, now: DateTime<Utc>) -> StoreResult<Option<Sweep>> {
+        let action = "claiming a sweep";
+        let row: Option<SweepRow> = sqlx::query_as(
+            "-- claim_sweep
+             UPDATE auditor_sweeps SET token = $1, lease_until = $2
+             WHERE id = (
+                 SELECT s.id FROM auditor_sweeps AS s
+                 WHERE (s.lease_until IS NULL OR s.lease_until <= $3)
+                     AND (s.state IN ('paging', 'paused')
+                         OR (s.state = 'pending' AND s.start_at <= $3 AND NOT EXISTS (
+                             SELECT 1 FROM auditor_sweeps AS o WHERE o.schedule = s.schedule AND o.id <> s.id
+                                 AND o.state IN ('paging', 'draining', 'paused'))))
+                 ORDER BY s.tick, s.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
+             RETURNING id, schedule, tick, start_at, asked_by, mode, state, note, cursor, next_seq, users_expected,
+                 started_at, finished_at, tally",
+        )
+        .bind(Id(lease.token))
+        .bind(At(lease.until))
+        .bind(At(now))
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed(action))?;
+        row.map(|row| row.into_sweep(action)).transpose()
+    }
+
+    async fn renew_sweep(&self, id: SweepId, lease: Lease) -> StoreResult<bool> {
+        let renewed = sqlx::query(
+            "-- renew_sweep
+             UPDATE auditor_sweeps SET lease_until = $3 WHERE id = $1 AND token = $2",
+        )
+        .bind(Id(id.0))
+        .bind(Id(lease.token))
+        .bind(At(lease.until))
+        .execute(&self.pool)
+        .await
+        .map_err(failed("renewing the lease of a sweep"))?;
+        Ok(renewed.rows_affected() == 1)
+    }
+
+    async fn set_sweep_state(
+        &self,
+        id: SweepId,
+        token: Uuid,
+        change: &SweepChange,
+        now: DateTime<Utc>,
+    ) -> StoreResult<bool> {
+        let action = "changing the state of a sweep";
+        let mut transaction = self.pool.begin().await.map_err(failed(action))?;
+        // Paging is over for good once the last page was stored: such a sweep goes on draining instead.
+        let changed = sqlx::query(
+            "-- set_sweep_state
+             UPDATE auditor_sweeps SET
+                 state = CASE WHEN $3 = 'paging' AND paged_at IS NOT NULL THEN 'draining' ELSE $3 END,
+                 note = $4, users_expected = COALESCE($5, users_expected), lease_until = $6,
+                 started_at = CASE WHEN $3 = 'paging' THEN COALESCE(started_at, $7) ELSE started_at END,
+                 finished_at = CASE WHEN $8 THEN $7 ELSE finished_at END
+             WHERE id = $1 AND token = $2 AND state IN ('pending', 'paging', 'draining', 'paused')",
+        )
+        .bind(Id(id.0))
+        .bind(Id(token))
+        .bind(change.state.as_str())
+        .bind(change.note.as_deref().map(clean))
+        .bind(change.users_expected)
+        .bind(At(change.claimable_from))
+        .bind(At(now))
+        .bind(change.state.is_final())
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
+        if changed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        if change.state.is_final() {
+            end_checks(&mut transaction, id, now).await.map_err(failed(action))?;
+            let tally = tally_of(&mut transaction, id).await.map_err(failed(action))?;
+            store_tally(&mut transaction, id, &tally).await.map_err(failed(action))?;
+        }
+        transaction.commit().await.map_err(failed(action))?;
+        Ok(true)
+    }
+
+    async fn append_page(&self, id: SweepId, token: Uuid, page: &SweepPage, now: DateTime<Utc>) -> StoreResult<bool> {
+        let action = "storing a page of a sweep";
+        let mut transaction = self.pool.begin().await.map_err(failed(action))?;
+        let moved = sqlx::query(
+            "-- append_page
+             UPDATE auditor_sweeps SET cursor = CASE WHEN $3 THEN NULL ELSE $4 END,
+                 next_seq = GREATEST(next_seq, $5), paged_at = CASE WHEN $3 THEN $6::timestamptz END,
+                 state = CASE WHEN $3 THEN 'draining' ELSE state END
+             WHERE id = $1 AND token = $2 AND state = 'paging'",
+        )
+        .bind(Id(id.0))
+        .bind(Id(token))
+        .bind(page.last)
+        .bind(&page.cursor)
+        .bind(page.chunks.iter().map(|chunk| chunk.seq + 1).max().unwrap_or(0))
+        .bind(At(now))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
+        if moved.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let chunks = write::checks::<PostgresJson>(&page.chunks);
+        insert_checks(&mut transaction, chunks, None, now).await.map_err(failed(action))?;
+        transaction.commit().await.map_err(failed(action))?;
+        Ok(true)
+    }
+
+    async fn outstanding_checks(&self, id: SweepId) -> StoreResult<u64> {
+        let outstanding: i64 = sqlx::query_scalar(
+            "-- outstanding_checks
+             SELECT count(*) FROM auditor_checks WHERE sweep_id = $1 AND state IN ('queued', 'claimed')",
+        )
+        .bind(Id(id.0))
+        .fetch_one(&self.pool)
+        .await
+        .map_err(failed("counting outstanding checks"))?;
+        Ok(rows(outstanding))
+    }
+
+    async fn pause_sweep(&self, id: SweepId, note: &str, _now: DateTime<Utc>) -> StoreResult<()> {
+        sqlx::query(
+            "-- pause_sweep
+             UPDATE auditor_sweeps SET state = 'paused', note = $2, token = NULL, lease_until = NULL
+             WHERE id = $1 AND state IN ('paging', 'draining')",
+        )
+        .bind(Id(id.0))
+        .bind(clean(note))
+        .execute(&self.pool)
+        .await
+        .map_err(failed("pausing a sweep"))?;
+        Ok(())
+    }
+
+    async fn finish_sweeps(&self, now: DateTime<Utc>) -> StoreResult<Vec<Sweep>> {
+        let action = "finishing sweeps";
+        let mut transaction = self.pool.begin().await.map_err(failed(action))?;
+        let drained: Vec<Id> = sqlx::query_scalar(
+            "-- drained_sweeps
+             SELECT s.id FROM auditor_sweeps AS s WHERE s.state = 'draining' AND NOT EXISTS (
+                 SELECT 1 FROM auditor_checks AS c WHERE c.sweep_id = s.id AND c.state IN ('queued', 'claimed'))
+             ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED",
+        )
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
+        let mut ended = Vec::with_capacity(drained.len());
+        for id in drained {
+            let tally = tally_of(&mut transaction, SweepId(id.0)).await.map_err(failed(action))?;
+            let nobody = tally.checked == 0 && tally.given_up > 0;
+            let row: SweepRow = sqlx::query_as(
+                "-- finish_sweep
+                 UPDATE auditor_sweeps SET state = $2, note = $3, tally = $4, finished_at = $5, token = NULL,
+                     lease_until = NULL
+                 WHERE id = $1
+                 RETURNING id, schedule, tick, start_at, asked_by, mode, state, note, cursor, next_seq,
+                     users_expected, started_at, finished_at, tally",
+            )
+            .bind(id)
+            .bind(if nobody { SweepState::Failed } else { SweepState::Completed }.as_str())
+            .bind(nobody.then(|| format!("not one user could be checked; {} were given up", tally.given_up)))
+            .bind(Json(&tally))
+            .bind(At(now))
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(failed(action))?;
+            ended.push(row.into_sweep(action)?);
+        }
+        transaction.commit().await.map_err(failed(action))?;
+        Ok(ended)
+    }
+}
+
+/// Inserts checks. A retry has the root of the check that it retries; any other is its own.
+pub(super) async fn insert_checks(
+    connection: &mut PgConnection,
+    checks: Value,
+    root: Option<Id>,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- insert_checks
+         INSERT INTO auditor_checks (id, sweep_id, seq, root, users, attempt, state, due_at, waiting_since)
+         SELECT r.id, r.sweep_id, r.seq, COALESCE($2, r.id), r.users, r.attempt, 'queued', r.due_at, $3
+         FROM jsonb_to_recordset($1) AS r (id uuid, sweep_id uuid, seq bigint, users jsonb, attempt bigint,
+             due_at timestamptz)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(Json(checks))
+    .bind(root)
+    .bind(At(now))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Checks that wait in vain, because their sweep is over.
+async fn end_checks(connection: &mut PgConnection, id: SweepId, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- end_checks
+         UPDATE auditor_checks SET state = 'done', finished_at = $2 WHERE sweep_id = $1 AND state = 'queued'",
+    )
+    .bind(Id(id.0))
+    .bind(At(now))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The sum of what the checks of a sweep came to so far.
+pub(super) async fn tally_of(connection: &mut PgConnection, id: SweepId) -> sqlx::Result<Tally> {
+    let tallies: Vec<Json<Tally>> = sqlx::query_scalar(
+        "-- tally_of
+         SELECT tally FROM auditor_checks WHERE sweep_id = $1 AND tally IS NOT NULL",
+    )
+    .bind(Id(id.0))
+    .fetch_all(connection)
+    .await?;
+    Ok(sum(tallies))
+}
+
+async fn store_tally(connection: &mut PgConnection, id: SweepId, tally: &Tally) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- store_tally
+         UPDATE auditor_sweeps SET tally = $2 WHERE id = $1",
+    )
+    .bind(Id(id.0))
+    .bind(Json(tally))
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,294 @@
+//! The ledger of notifications in SQLite.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::SqliteConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::SqliteStore;
+use super::merge::put_back;
+use crate::adapters::store::error::failed;
+use crate::adapters::store::merge::Place;
+use crate::adapters::store::row::{At, Id, NotificationRow, StandRow, name};
+use crate::adapters::store::stand::claim_of;
+use crate::adapters::store::write::clean;
+use crate::domain::id::{IncidentId, NotificationId, UserId};
+use crate::domain::incident::Resolution;
+use crate::domain::lease::{Claim, Lease};
+use crate::domain::notification::Notification;
+use crate::domain::port::{NotificationStore, Settlement, StoreResult};
+
+#[async_trait]
+impl NotificationStore for SqliteStore {
+    async fn claim_notification(
+        &self,
+        id: NotificationId,
+        lease: Lease,
+        now: DateTime<Utc>,
+    ) -> StoreResult<Claim<Notification>> {
+        let action = "claiming a notification";
+        let row: Option<NotificationRow> = sqlx::query_as(
+            "-- claim_notification
+             UPDATE auditor_notifications AS n SET ambiguous = n.ambiguous + CASE WHEN n.state = 'sending' THEN 1 ELSE 0 END,
+                 state = 'claimed', token = $2, lease_until = $3, lease_micros = $5, reclaim_after = NULL
+             WHERE n.id = $1 AND ((n.state = 'pending' AND n.due_at <= $4)
+                 OR (n.state IN ('claimed', 'sending') AND n.lease_until <= $4))
+             RETURNING id, user_id, state, hold, due_at, attempts, ambiguous, error, sweep_id, created_at, sent_at, (
+                 SELECT json_group_array(i.incident_id) FROM auditor_notification_incidents AS i
+                 WHERE i.notification_id = $1) AS incidents",
+        )
+        .bind(Id(id.0))
+        .bind(Id(lease.token))
+        .bind(At(lease.until))
+        .bind(At(now))
+        .bind((lease.until - now).num_microseconds().unwrap_or(i64::MAX))
+        .fetch_optional(&self.writer)
+        .await
+        .map_err(failed(action))?;
+        if let Some(row) = row {
+            return row.into_notification(action).map(Claim::Won);
+        }
+        let stand: Option<StandRow> = sqlx::query_as(
+            "-- why_not_claimed
+             SELECT state, due_at, lease_until, NULL AS sweep_state FROM auditor_notifications WHERE id = $1",
+        )
+        .bind(Id(id.0))
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(failed(action))?;
+        Ok(claim_of(stand.as_ref(), now))
+    }
+
+    async fn renew_notification(&self, id: NotificationId, lease: Lease) -> StoreResult<bool> {
+        let renewed = sqlx::query(
+            "-- renew_notification
+             UPDATE auditor_notifications SET lease_until = $3
+             WHERE id = $1 AND token = $2 AND state IN ('claimed', 'sending')",
+        )
+        .bind(Id(id.0))
+        .bind(Id(lease.token))
+        .bind(At(lease.until))
+        .execute(&self.writer)
+        .await
+        .map_err(failed("renewing the lease of a notification"))?;
+        Ok(renewed.rows_affected() == 1)
+    }
+
+    async fn begin_sending(&self, id: NotificationId, lease: Lease, incidents: &[IncidentId]) -> StoreResult<bool> {
+        let action = "beginning to send a notification";
+        let incidents: Vec<Id> = incidents.iter().map(|id| Id(id.0)).collect();
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
+        // An incident that another mail of this user carries already, or is about to, must not go out again: whoever
+        // prepared this one did not know of that, and finds out on the next try.
+        let begun = sqlx::query(
+            "-- begin_sending
+             UPDATE auditor_notifications AS n SET state = 'sending', lease_until = $3
+             WHERE n.id = $1 AND n.token = $2 AND n.state = 'claimed' AND NOT EXISTS (
+                 SELECT 1 FROM auditor_notification_incidents AS i
+                 JOIN auditor_notifications AS o ON o.id = i.notification_id
+                 WHERE i.incident_id IN (SELECT value FROM json_each($4)) AND o.id <> $1 AND i.listed AND o.state IN ('sending', 'sent'))",
+        )
+        .bind(Id(id.0))
+        .bind(Id(lease.token))
+        .bind(At(lease.until))
+        .bind(Json(&incidents))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
+        if begun.rows_affected() == 0 {
+            return Ok(false);
+        }
+        take_in(&mut transaction, id, &incidents).await.map_err(failed(action))?;
+        transaction.commit().await.map_err(failed(action))?;
+        Ok(true)
+    }
+
+    async fn settle(
+        &self,
+        id: NotificationId,
+        token: Uuid,
+        settlement: &Settlement,
+        now: DateTime<Utc>,
+    ) -> StoreResult<bool> {
+        let action = "settling a notification";
+        let (state, error, tried) = match settlement {
+            Settlement::Sent => ("sent", None, true),
+            Settlement::Skipped(why) => ("skipped", Some(why), false),
+            Settlement::Unreachable(why) => ("unreachable", Some(why), false),
+            Settlement::Failed(why) => ("failed", Some(why), true),
+            Settlement::Again { due_at, error, counted, ambiguous } => {
+                let noted = Noted { error, counted: *counted, ambiguous: *ambiguous };
+                let place = Place { hold: None, due_at: Some(*due_at), waiting_since: Some(now) };
+                return self.give_back((id, token), &noted, place, now).await.map_err(failed(action));
+            }
+            Settlement::Held { hold, error } => {
+                let noted = Noted { error, counted: false, ambiguous: false };
+                let place = Place { hold: Some(hold), due_at: None, waiting_since: Some(now) };
+                return self.give_back((id, token), &noted, place, now).await.map_err(failed(action));
+            }
+        };
+        let settled = sqlx::query(
+            "-- settle
+             UPDATE auditor_notifications SET state = $3, error = $4, attempts = attempts + CASE WHEN $5 THEN 1 ELSE 0 END,
+                 sent_at = CASE WHEN $3 = 'sent' THEN $6 END, settled_at = $6, token = NULL, lease_until = NULL
+             WHERE id = $1 AND token = $2 AND state IN ('claimed', 'sending')",
+        )
+        .bind(Id(id.0))
+        .bind(Id(token))
+        .bind(state)
+        .bind(error.map(|error| clean(error)))
+        .bind(tried)
+        .bind(At(now))
+        .execute(&self.writer)
+        .await
+        .map_err(failed(action))?;
+        Ok(settled.rows_affected() == 1)
+    }
+
+    async fn mailed_incidents(&self, user: &UserId) -> StoreResult<HashMap<IncidentId, DateTime<Utc>>> {
+        let mailed: Vec<(Id, At)> = sqlx::query_as(
+            "-- mailed_incidents
+             SELECT i.incident_id, n.sent_at FROM auditor_notifications AS n
+             JOIN auditor_notification_incidents AS i ON i.notification_id = n.id AND i.listed
+             WHERE n.user_id = $1 AND n.state = 'sent' AND n.sent_at IS NOT NULL",
+        )
+        .bind(user.as_str())
+        .fetch_all(&self.readers)
+        .await
+        .map_err(failed("reading what a user was mailed"))?;
+        Ok(mailed.into_iter().map(|(id, at)| (IncidentId(id.0), at.0)).collect())
+    }
+
+    async fn close_incidents_of(&self, user: &UserId, resolution: Resolution, now: DateTime<Utc>) -> StoreResult<u64> {
+        let action = "closing the incidents of a user";
+        let closed = sqlx::query(
+            "-- close_incidents_of
+             UPDATE auditor_incidents SET resolved_at = $2, resolution = $3
+             WHERE user_id = $1 AND resolved_at IS NULL",
+        )
+        .bind(user.as_str())
+        .bind(At(now))
+        .bind(name(resolution))
+        .execute(&self.writer)
+        .await
+        .map_err(failed(action))?;
+        Ok(closed.rows_affected())
+    }
+
+    async fn release_held(
+        &self,
+        hold: &str,
+        made_before: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<u64> {
+        let action = "releasing held notifications";
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
+        let listed = held(&mut transaction, hold, made_before).await.map_err(failed(action))?;
+        let place = Place { hold: None, due_at: Some(now), waiting_since: Some(now) };
+        put_back(&mut transaction, &listed, place, now).await.map_err(failed(action))?;
+        transaction.commit().await.map_err(failed(action))?;
+        Ok(listed.len() as u64)
+    }
+
+    async fn discard_held(
+        &self,
+        hold: &str,
+        made_before: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<u64> {
+        let discarded = sqlx::query(
+            "-- discard_held
+             UPDATE auditor_notifications SET state = 'skipped', hold = NULL, error = 'discarded', settled_at = $3
+             WHERE state = 'held' AND hold = $1 AND ($2 IS NULL OR created_at < $2)",
+        )
+        .bind(hold)
+        .bind(made_before.map(At))
+        .bind(At(now))
+        .execute(&self.writer)
+        .await
+        .map_err(failed("discarding held notifications"))?;
+        Ok(discarded.rows_affected())
+    }
+}
+
+/// What is noted of a try that did not settle its notification.
+struct Noted<'a> {
+    error: &'a str,
+    counted: bool,
+    ambiguous: bool,
+}
+
+impl SqliteStore {
+    /// Puts a claimed notification back, to be tried again or held; `false` if fenced.
+    async fn give_back(
+        &self,
+        (id, token): (NotificationId, Uuid),
+        noted: &Noted<'_>,
+        place: Place<'_>,
+        now: DateTime<Utc>,
+    ) -> sqlx::Result<bool> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let noted = sqlx::query(
+            "-- note_try
+             UPDATE auditor_notifications SET error = $3, attempts = attempts + CASE WHEN $4 THEN 1 ELSE 0 END,
+                 ambiguous = ambiguous + CASE WHEN $5 THEN 1 ELSE 0 END
+             WHERE id = $1 AND token = $2 AND state IN ('claimed', 'sending')",
+        )
+        .bind(Id(id.0))
+        .bind(Id(token))
+        .bind(clean(noted.error))
+        .bind(noted.counted)
+        .bind(noted.ambiguous)
+        .execute(&mut *transaction)
+        .await?;
+        if noted.rows_affected() == 0 {
+            return Ok(false);
+        }
+        put_back(&mut transaction, &[Id(id.0)], place, now).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+}
+
+/// The incidents that a mail lists become its own; those that it had and does not list were not mailed.
+async fn take_in(connection: &mut SqliteConnection, id: NotificationId, incidents: &[Id]) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- take_in
+         INSERT INTO auditor_notification_incidents (incident_id, notification_id, listed)
+         SELECT r.value, $1, TRUE FROM json_each($2) AS r WHERE TRUE
+         ON CONFLICT (incident_id, stage) DO UPDATE SET notification_id = excluded.notification_id, listed = TRUE",
+    )
+    .bind(Id(id.0))
+    .bind(Json(incidents))
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "-- unlist
+         UPDATE auditor_notification_incidents SET listed = FALSE
+         WHERE notification_id = $1 AND listed AND incident_id NOT IN (SELECT value FROM json_each($2))",
+    )
+    .bind(Id(id.0))
+    .bind(Json(incidents))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn held(
+    connection: &mut SqliteConnection,
+    hold: &str,
+    made_before: Option<DateTime<Utc>>,
+) -> sqlx::Result<Vec<Id>> {
+    sqlx::query_scalar(
+        "-- held
+         SELECT id FROM auditor_notifications
+         WHERE state = 'held' AND hold = $1 AND ($2 IS NULL OR created_at < $2) ORDER BY id",
+    )
+    .bind(hold)
+    .bind(made_before.map(At))
+    .fetch_all(connection)
+    .await
+}

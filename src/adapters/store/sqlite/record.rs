@@ -1,0 +1,297 @@
+//! Recording a check in SQLite: one transaction, and only what changed is written.
+//!
+//! The transaction has the one writing connection from its first statement on, so nothing else is written beside it.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+use sqlx::types::Json;
+use sqlx::{SqliteConnection, SqlitePool};
+
+use super::sweeps;
+use crate::adapters::store::error::failed;
+use crate::adapters::store::row::{At, Id};
+use crate::adapters::store::write::{self, SqliteJson};
+use crate::domain::id::{NotificationId, UserId};
+use crate::domain::port::{Record, Recorded, StoreResult, UserRecord};
+
+/// An incident that was really opened, and whose it is.
+type Opened = (Id, String);
+
+/// See [`Record`].
+pub(super) async fn record(writer: &SqlitePool, record: &Record) -> StoreResult<Recorded> {
+    let action = "recording a check";
+    let users = write::sorted(record);
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
+    let connection = &mut *transaction;
+    let root = match end_check(connection, record).await.map_err(failed(action))? {
+        Ended::Fenced => return Ok(Recorded::Fenced),
+        Ended::Root(root) => root,
+    };
+    let stale = record_users(connection, record, &users).await.map_err(failed(action))?;
+    if !stale.is_empty() {
+        return Ok(Recorded::Stale(stale));
+    }
+    record_accounts(connection, &users).await.map_err(failed(action))?;
+    close_incidents(connection, &users).await.map_err(failed(action))?;
+    let opened = open_incidents(connection, &users).await.map_err(failed(action))?;
+    let written = notify(connection, record, &users, opened).await.map_err(failed(action))?;
+    record_findings(connection, record, &users).await.map_err(failed(action))?;
+    if let Some(retry) = &record.retry {
+        let retry = write::checks::<SqliteJson>(std::slice::from_ref(retry));
+        sweeps::insert_checks(connection, retry, root, record.now).await.map_err(failed(action))?;
+    }
+    transaction.commit().await.map_err(failed(action))?;
+    Ok(Recorded::Written(written))
+}
+
+/// What came of ending the check of a record.
+enum Ended {
+    /// The lease was lost.
+    Fenced,
+    /// It is done (or there was none); its retry has this root.
+    Root(Option<Id>),
+}
+
+async fn end_check(connection: &mut SqliteConnection, record: &Record) -> sqlx::Result<Ended> {
+    let Some((id, token)) = record.fence else { return Ok(Ended::Root(None)) };
+    let root: Option<Id> = sqlx::query_scalar(
+        "-- end_check
+         UPDATE auditor_checks SET state = 'done', tally = $3, finished_at = $4, token = NULL, lease_until = NULL
+         WHERE id = $1 AND token = $2 AND state = 'claimed'
+         RETURNING root",
+    )
+    .bind(Id(id.0))
+    .bind(Id(token))
+    .bind(Json(&record.tally))
+    .bind(At(record.now))
+    .fetch_optional(connection)
+    .await?;
+    Ok(root.map_or(Ended::Fenced, |root| Ended::Root(Some(root))))
+}
+
+/// Moves each user on from what was known when its record was decided; returns those who were moved by somebody else.
+async fn record_users(
+    connection: &mut SqliteConnection,
+    record: &Record,
+    users: &[&UserRecord],
+) -> sqlx::Result<Vec<UserId>> {
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
+    let moved: Vec<String> = sqlx::query_scalar(
+        "-- record_users
+         INSERT INTO auditor_user_checks AS u
+             (user_id, observed_at, decided_upon, sweep_id, checked_at, outcome, error)
+         SELECT r.value ->> 'user_id', r.value ->> 'observed_at', r.value ->> 'base', $2, $3, r.value ->> 'outcome', r.value ->> 'error'
+         FROM json_each($1) AS r
+         WHERE TRUE ORDER BY r.value ->> 'user_id'
+         ON CONFLICT (user_id) DO UPDATE SET observed_at = excluded.observed_at,
+             decided_upon = excluded.decided_upon, sweep_id = COALESCE(excluded.sweep_id, u.sweep_id),
+             checked_at = excluded.checked_at, outcome = excluded.outcome, error = excluded.error
+         WHERE u.observed_at IS excluded.decided_upon
+         RETURNING user_id",
+    )
+    .bind(Json(write::users::<SqliteJson>(users)))
+    .bind(record.sweep.map(|sweep| Id(sweep.0)))
+    .bind(At(record.now))
+    .fetch_all(connection)
+    .await?;
+    Ok(write::missing(users, &moved))
+}
+
+async fn record_accounts(connection: &mut SqliteConnection, users: &[&UserRecord]) -> sqlx::Result<()> {
+    let changed = write::accounts::<SqliteJson>(users);
+    if !changed.is_empty() {
+        sqlx::query(
+            "-- record_accounts
+             INSERT INTO auditor_accounts (user_id, account_id, toolkit, auth_config, alias, status, reason,
+                 is_disabled, auth_config_disabled, created_at, updated_at, expired_at, ever_active, active_with,
+                 first_seen_at, changed_at, gone_at)
+             SELECT r.value ->> 'user_id', r.value ->> 'account_id', r.value ->> 'toolkit', r.value ->> 'auth_config', r.value ->> 'alias', r.value ->> 'status', r.value ->> 'reason', r.value ->> 'is_disabled',
+                 r.value ->> 'auth_config_disabled', r.value ->> 'created_at', r.value ->> 'updated_at', r.value ->> 'expired_at', r.value ->> 'ever_active', r.value ->> 'active_with',
+                 r.value ->> 'first_seen_at', r.value ->> 'changed_at', r.value ->> 'gone_at'
+             FROM json_each($1) AS r WHERE TRUE
+             ON CONFLICT (user_id, account_id) DO UPDATE SET toolkit = excluded.toolkit,
+                 auth_config = excluded.auth_config, alias = excluded.alias, status = excluded.status,
+                 reason = excluded.reason, is_disabled = excluded.is_disabled,
+                 auth_config_disabled = excluded.auth_config_disabled, created_at = excluded.created_at,
+                 updated_at = excluded.updated_at, expired_at = excluded.expired_at,
+                 ever_active = excluded.ever_active, active_with = excluded.active_with,
+                 first_seen_at = excluded.first_seen_at, changed_at = excluded.changed_at,
+                 gone_at = excluded.gone_at",
+        )
+        .bind(Json(changed))
+        .execute(&mut *connection)
+        .await?;
+    }
+    let gone = write::gone::<SqliteJson>(users);
+    if !gone.is_empty() {
+        sqlx::query(
+            "-- record_gone
+             UPDATE auditor_accounts AS a SET gone_at = r.value ->> 'gone_at'
+             FROM json_each($1) AS r
+             WHERE a.user_id = r.value ->> 'user_id' AND a.account_id = r.value ->> 'account_id' AND a.gone_at IS NULL",
+        )
+        .bind(Json(gone))
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn close_incidents(connection: &mut SqliteConnection, users: &[&UserRecord]) -> sqlx::Result<()> {
+    let closed = write::closed::<SqliteJson>(users);
+    if closed.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "-- close_incidents
+         UPDATE auditor_incidents AS i SET resolved_at = r.value ->> 'resolved_at', resolution = r.value ->> 'resolution'
+         FROM json_each($1) AS r
+         WHERE i.id = r.value ->> 'id' AND i.user_id = r.value ->> 'user_id' AND i.resolved_at IS NULL",
+    )
+    .bind(Json(closed))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn open_incidents(connection: &mut SqliteConnection, users: &[&UserRecord]) -> sqlx::Result<Vec<Opened>> {
+    let opened = write::opened::<SqliteJson>(users);
+    if opened.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_as(
+        "-- open_incidents
+         INSERT INTO auditor_incidents (id, user_id, toolkit, auth_config, alias, kind, account_id, status, reason,
+             broke_at, opened_at)
+         SELECT r.value ->> 'id', r.value ->> 'user_id', r.value ->> 'toolkit', r.value ->> 'auth_config', r.value ->> 'alias', r.value ->> 'kind', r.value ->> 'account_id', r.value ->> 'status', r.value ->> 'reason',
+             r.value ->> 'broke_at', r.value ->> 'opened_at'
+         FROM json_each($1) AS r WHERE TRUE
+         ON CONFLICT DO NOTHING
+         RETURNING id, user_id",
+    )
+    .bind(Json(opened))
+    .fetch_all(connection)
+    .await
+}
+
+/// Gives every incident that was opened its notification; returns the pending ones that were made or grew.
+async fn notify(
+    connection: &mut SqliteConnection,
+    record: &Record,
+    users: &[&UserRecord],
+    opened: Vec<Opened>,
+) -> sqlx::Result<Vec<NotificationId>> {
+    if opened.is_empty() {
+        return Ok(Vec::new());
+    }
+    let joined = joinable(connection, record.join).await?;
+    let new = write::new_notifications(users, opened.iter().filter(|(_, user)| joined.is_none_of(user)));
+    let mut notifications: HashMap<String, Id> =
+        grow_or_make(connection, record, new).await?.into_iter().map(|(id, user)| (user, id)).collect();
+    let grown: Vec<NotificationId> = match record.hold {
+        Some(_) => Vec::new(),
+        None => notifications.values().map(|id| NotificationId(id.0)).collect(),
+    };
+    if let Some((id, user)) = joined.0 {
+        notifications.insert(user, id);
+    }
+    let links = opened.iter().filter_map(|(incident, user)| {
+        notifications.get(user).map(|notification| json!({"incident_id": incident, "notification_id": notification}))
+    });
+    sqlx::query(
+        "-- link_incidents
+         INSERT INTO auditor_notification_incidents (incident_id, notification_id)
+         SELECT r.value ->> 'incident_id', r.value ->> 'notification_id'
+         FROM json_each($1) AS r",
+    )
+    .bind(Json(links.collect::<Vec<Value>>()))
+    .execute(connection)
+    .await?;
+    Ok(grown)
+}
+
+/// The notification that takes in what is opened for its user, if there is one.
+struct Joined(Option<(Id, String)>);
+
+impl Joined {
+    fn is_none_of(&self, user: &str) -> bool {
+        self.0.as_ref().is_none_or(|(_, joined)| joined != user)
+    }
+}
+
+/// Only a notification that is not on its way yet can take anything in.
+async fn joinable(connection: &mut SqliteConnection, join: Option<NotificationId>) -> sqlx::Result<Joined> {
+    let Some(join) = join else { return Ok(Joined(None)) };
+    sqlx::query_as(
+        "-- joinable
+         SELECT id, user_id FROM auditor_notifications WHERE id = $1 AND state IN ('pending', 'claimed')",
+    )
+    .bind(Id(join.0))
+    .fetch_optional(connection)
+    .await
+    .map(Joined)
+}
+
+/// Makes a pending (or held) notification for each user, unless one is there that can grow.
+async fn grow_or_make(
+    connection: &mut SqliteConnection,
+    record: &Record,
+    new: Vec<Value>,
+) -> sqlx::Result<Vec<Opened>> {
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = if record.hold.is_none() {
+        "-- grow_or_make_pending
+         INSERT INTO auditor_notifications AS n
+             (id, user_id, state, hold, due_at, sweep_id, created_at, waiting_since)
+         SELECT r.value ->> 'id', r.value ->> 'user_id', 'pending', $2, $3, $4, $5, $5
+         FROM json_each($1) AS r WHERE TRUE ORDER BY r.value ->> 'user_id'
+         ON CONFLICT (user_id) WHERE state = 'pending' DO UPDATE SET due_at = min(n.due_at, excluded.due_at),
+             queued_in = NULL, waiting_since = excluded.waiting_since
+         RETURNING id, user_id"
+    } else {
+        "-- grow_or_make_held
+         INSERT INTO auditor_notifications AS n
+             (id, user_id, state, hold, due_at, sweep_id, created_at, waiting_since)
+         SELECT r.value ->> 'id', r.value ->> 'user_id', 'held', $2, $3, $4, $5, $5
+         FROM json_each($1) AS r WHERE TRUE ORDER BY r.value ->> 'user_id'
+         ON CONFLICT (user_id, hold) WHERE state = 'held' DO UPDATE SET due_at = min(n.due_at, excluded.due_at)
+         RETURNING id, user_id"
+    };
+    sqlx::query_as(statement)
+        .bind(Json(new))
+        .bind(&record.hold)
+        .bind(At(record.notify_at))
+        .bind(record.sweep.map(|sweep| Id(sweep.0)))
+        .bind(At(record.now))
+        .fetch_all(connection)
+        .await
+}
+
+async fn record_findings(
+    connection: &mut SqliteConnection,
+    record: &Record,
+    users: &[&UserRecord],
+) -> sqlx::Result<()> {
+    let Some(sweep) = record.sweep else { return Ok(()) };
+    let findings = write::findings(users);
+    if findings.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "-- record_findings
+         INSERT INTO auditor_findings (sweep_id, user_id, incident_id, incident)
+         SELECT $2, r.value ->> 'user_id', r.value ->> 'incident_id', r.value ->> 'incident'
+         FROM json_each($1) AS r WHERE TRUE
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(Json(findings))
+    .bind(Id(sweep.0))
+    .execute(connection)
+    .await?;
+    Ok(())
+}

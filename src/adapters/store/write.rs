@@ -1,0 +1,184 @@
+//! What a bulk statement writes: all rows of a chunk as one JSON text, which both engines unfold into rows.
+//!
+//! So a chunk costs one statement a table, whatever it holds. The rows are sorted by user, so that writers who meet lock
+//! them in the same order.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::row::{Id, name};
+use crate::domain::id::{AccountId, UserId};
+use crate::domain::port::{CheckOutcome, Record, UserRecord};
+use crate::domain::sweep::Check;
+
+/// How an engine writes an instant within JSON.
+pub(super) trait Engine {
+    /// The instant, so that the engine's own conversion loses nothing.
+    fn time(at: DateTime<Utc>) -> Value;
+}
+
+/// PostgreSQL: RFC 3339, which `timestamptz` reads.
+pub(super) struct PostgresJson;
+
+impl Engine for PostgresJson {
+    fn time(at: DateTime<Utc>) -> Value {
+        json!(at)
+    }
+}
+
+/// SQLite: microseconds, as its columns hold them.
+pub(super) struct SqliteJson;
+
+impl Engine for SqliteJson {
+    fn time(at: DateTime<Utc>) -> Value {
+        json!(at.timestamp_micros())
+    }
+}
+
+/// Text from outside; the one character that PostgreSQL cannot store is replaced.
+pub(super) fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+fn cleaned(text: Option<&String>) -> Option<String> {
+    text.map(|text| clean(text))
+}
+
+fn optional<E: Engine>(at: Option<DateTime<Utc>>) -> Value {
+    at.map_or(Value::Null, E::time)
+}
+
+/// The users of a record in their order, which is the order of the locks.
+pub(super) fn sorted(record: &Record) -> Vec<&UserRecord> {
+    let mut users: Vec<&UserRecord> = record.users.iter().collect();
+    users.sort_by(|a, b| a.user.cmp(&b.user));
+    users
+}
+
+/// One row a check.
+pub(super) fn checks<E: Engine>(checks: &[Check]) -> Value {
+    checks
+        .iter()
+        .map(|check| {
+            json!({
+                "id": check.id, "sweep_id": check.sweep, "seq": check.seq, "users": check.users,
+                "attempt": check.attempt, "due_at": E::time(check.due_at),
+            })
+        })
+        .collect()
+}
+
+/// One row a user: how the check of it ended. A failed check does not move `observed_at`.
+pub(super) fn users<E: Engine>(users: &[&UserRecord]) -> Value {
+    users
+        .iter()
+        .map(|user| {
+            let (outcome, error) = match &user.outcome {
+                CheckOutcome::Checked => ("checked", None),
+                CheckOutcome::GivenUp(error) => ("given_up", Some(clean(error))),
+                CheckOutcome::Refused(error) => ("refused", Some(clean(error))),
+            };
+            let observed_at = (outcome == "checked").then_some(user.observed_at).or(user.base);
+            json!({
+                "user_id": user.user, "base": optional::<E>(user.base), "observed_at": optional::<E>(observed_at),
+                "outcome": outcome, "error": error,
+            })
+        })
+        .collect()
+}
+
+/// One row an account that is new or changed.
+pub(super) fn accounts<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
+    users
+        .iter()
+        .flat_map(|user| user.changed.iter().map(move |known| (&user.user, known)))
+        .map(|(user, known)| {
+            let account = &known.account;
+            json!({
+                "user_id": user, "account_id": account.id, "toolkit": account.slot.toolkit,
+                "auth_config": account.slot.auth_config, "alias": account.slot.alias,
+                "status": clean(account.status.as_str()), "reason": cleaned(account.reason.as_ref()),
+                "is_disabled": account.is_disabled, "auth_config_disabled": account.auth_config_disabled,
+                "created_at": E::time(account.created_at), "updated_at": optional::<E>(account.updated_at),
+                "expired_at": optional::<E>(account.expired_at), "ever_active": known.ever_active,
+                "active_with": known.active_with, "first_seen_at": E::time(known.first_seen_at),
+                "changed_at": E::time(known.changed_at), "gone_at": optional::<E>(known.gone_at),
+            })
+        })
+        .collect()
+}
+
+/// One row an account that vanished.
+pub(super) fn gone<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
+    let row = |user: &UserId, account: &AccountId, at: DateTime<Utc>| json!({"user_id": user, "account_id": account, "gone_at": E::time(at)});
+    users
+        .iter()
+        .flat_map(|user| user.gone.iter().map(move |account| row(&user.user, account, user.observed_at)))
+        .collect()
+}
+
+/// One row an incident to close.
+pub(super) fn closed<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
+    users
+        .iter()
+        .flat_map(|user| user.close.iter().map(move |close| (user, close)))
+        .map(|(user, (incident, resolution))| {
+            json!({
+                "id": incident, "user_id": user.user, "resolution": name(resolution),
+                "resolved_at": E::time(user.observed_at),
+            })
+        })
+        .collect()
+}
+
+/// One row an incident to open.
+pub(super) fn opened<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
+    users
+        .iter()
+        .flat_map(|user| user.open.iter().map(move |incident| (&user.user, incident)))
+        .map(|(user, incident)| {
+            json!({
+                "id": incident.id, "user_id": user, "toolkit": incident.slot.toolkit,
+                "auth_config": incident.slot.auth_config, "alias": incident.slot.alias, "kind": name(incident.kind),
+                "account_id": incident.account, "status": clean(&incident.status),
+                "reason": cleaned(incident.reason.as_ref()), "broke_at": E::time(incident.broke_at),
+                "opened_at": E::time(incident.opened_at),
+            })
+        })
+        .collect()
+}
+
+/// One row an incident that a dry run would have opened.
+pub(super) fn findings(users: &[&UserRecord]) -> Vec<Value> {
+    users
+        .iter()
+        .flat_map(|user| user.findings.iter().map(move |incident| (&user.user, incident)))
+        .map(|(user, incident)| {
+            let mut incident = incident.clone();
+            incident.status = clean(&incident.status);
+            incident.reason = cleaned(incident.reason.as_ref());
+            json!({"user_id": user, "incident_id": incident.id, "incident": incident})
+        })
+        .collect()
+}
+
+/// One row a user for whom an incident was opened: the id that the notification gets, should one be needed.
+pub(super) fn new_notifications<'a>(
+    users: &[&UserRecord],
+    opened: impl Iterator<Item = &'a (Id, String)>,
+) -> Vec<Value> {
+    let concerned: BTreeSet<&str> = opened.map(|(_, user)| user.as_str()).collect();
+    users
+        .iter()
+        .filter(|user| concerned.contains(user.user.as_str()))
+        .map(|user| json!({"id": user.notification, "user_id": user.user}))
+        .collect()
+}
+
+/// The users that are not among those a statement moved.
+pub(super) fn missing(users: &[&UserRecord], moved: &[String]) -> Vec<UserId> {
+    let moved: BTreeSet<&str> = moved.iter().map(String::as_str).collect();
+    users.iter().filter(|user| !moved.contains(user.user.as_str())).map(|user| user.user.clone()).collect()
+}

@@ -1,0 +1,221 @@
+//! Settings that are valid each, but not together; and those that some work cannot do without.
+
+use std::time::Duration;
+
+use chrono::DateTime;
+use secrecy::SecretString;
+
+use crate::domain::retry::Retry;
+use crate::domain::tick::Ticks;
+
+use super::error::{ConfigErrors, Problem};
+use super::mailing::{MailTransport, Smtp, SmtpTls};
+use super::print::show_duration;
+use super::rule::is_loopback;
+use super::section::Findings;
+use super::sections::{Config, Schedule};
+use super::source::env_name;
+
+/// How many ticks are looked at to find the shortest time between two.
+const TICKS_COMPARED: usize = 20;
+
+/// What a command is going to do, which decides what must be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Ask Composio: the API key.
+    Audit,
+    /// Send mail: who it is from, where its button leads, and the mail server.
+    Mail,
+}
+
+impl Config {
+    /// Checks that everything is set that `needs` cannot do without. Commands that do neither work without any setting.
+    ///
+    /// # Errors
+    /// All that is missing, each with its setting, its environment variable and, for a secret, its `…_file` twin.
+    pub fn require(&self, needs: &[Need]) -> Result<(), ConfigErrors> {
+        let mut missing = Vec::new();
+        let mut demand = |set: bool, key: &str, what: &str| {
+            if !set {
+                missing
+                    .push(Problem::of(key, format!("required, {what}: set it in the file, or as {}", env_name(key))));
+            }
+        };
+        if needs.contains(&Need::Audit) {
+            let what = format!(
+                "the API key of the Composio project (or composio.api_key_file, {}, the path of a file that holds it)",
+                env_name("composio.api_key_file")
+            );
+            demand(self.composio.api_key.is_some(), "composio.api_key", &what);
+        }
+        if needs.contains(&Need::Mail) {
+            demand(self.notify.from.is_some(), "notify.from", "the address that mails come from");
+            let what = "the page of your app to which the button of a mail leads, with {toolkit} and {user_id}";
+            demand(self.notify.reconnect_url.is_some(), "notify.reconnect_url", what);
+            if self.mail.transport == MailTransport::Smtp {
+                demand(self.mail.smtp.host.is_some(), "mail.smtp.host", "the mail server");
+            }
+        }
+        ConfigErrors::unless_empty(missing)
+    }
+
+    /// Checks that everything is set that the whole pipeline needs (`run` with all roles, `sweep`).
+    ///
+    /// # Errors
+    /// All that is missing, as [`Self::require`].
+    pub fn require_run(&self) -> Result<(), ConfigErrors> {
+        self.require(&[Need::Audit, Need::Mail])
+    }
+}
+
+/// Notes settings that contradict each other.
+pub(super) fn contradictions(config: &Config, findings: &mut Findings) {
+    let doubtful = findings.problems.iter().filter_map(|problem| problem.key.clone()).collect();
+    let mut judge = Judge { findings, doubtful };
+    timing(config, &mut judge);
+    for (section, retry) in
+        [("composio", &config.composio.retry), ("check", &config.check.retry), ("notify", &config.notify.retry)]
+    {
+        let Retry { base, max, .. } = retry;
+        let (base_key, max_key) = (format!("{section}.retry.base"), format!("{section}.retry.max"));
+        judge.not_longer(&base_key, *base, &max_key, *max, "the first wait is never longer than the longest");
+    }
+    judge.refuse_if(
+        config.composio.reserved_in_flight >= config.composio.max_in_flight,
+        &["composio.reserved_in_flight", "composio.max_in_flight"],
+        format!(
+            "{} requests reserved of {} leave none for sweeps; reserve fewer than composio.max_in_flight",
+            config.composio.reserved_in_flight, config.composio.max_in_flight
+        ),
+    );
+    for (name, schedule) in &config.schedules {
+        spacing(name, schedule, &mut judge);
+    }
+    for (key, filter) in
+        [("policy.toolkits", &config.policy.toolkits), ("policy.auth_configs", &config.policy.auth_configs)]
+    {
+        let both: Vec<&str> =
+            filter.include.iter().filter(|name| filter.exclude.contains(name)).map(String::as_str).collect();
+        let message = format!("{} included and excluded: take it out of one list", both.join(", "));
+        judge.refuse_if(!both.is_empty(), &[&format!("{key}.exclude"), &format!("{key}.include")], message);
+    }
+    judge.refuse_if(
+        judge.is_set("users.table") && judge.is_set("users.query"),
+        &["users.query", "users.table"],
+        "users.table is set too: set one of the two".to_owned(),
+    );
+    judge.refuse_if(
+        config.mail.transport == MailTransport::Folder && config.mail.folder.is_none(),
+        &["mail.folder", "mail.transport"],
+        "required by mail.transport = \"folder\": the folder into which mails are written".to_owned(),
+    );
+    smtp(&config.mail.smtp, &mut judge);
+}
+
+fn timing(config: &Config, judge: &mut Judge<'_>) {
+    let lease = config.queue.lease;
+    let why = "a lapsed lease would be found late, and a killed worker's jobs would wait";
+    judge.shorter("keeper.interval", config.keeper.interval, "queue.lease", lease, why);
+    let wait = config.database.acquire_timeout;
+    let why = "a renewal that waits for a connection would come too late";
+    judge.shorter("database.acquire_timeout", wait, "queue.lease", lease, why);
+    judge.shorter("database.acquire_timeout", wait, "sweep.lease", config.sweep.lease, why);
+    let (connect, whole) = (config.composio.connect_timeout, config.composio.timeout);
+    judge.not_longer(
+        "composio.connect_timeout",
+        connect,
+        "composio.timeout",
+        whole,
+        "a request begins with connecting",
+    );
+    let (look, give_up) = (config.sweep.canary_interval, config.sweep.give_up_after);
+    let why = "a paused sweep would fail before it looks again";
+    judge.shorter("sweep.canary_interval", look, "sweep.give_up_after", give_up, why);
+}
+
+/// Sweeps of one schedule must begin in the order of their ticks.
+fn spacing(name: &str, schedule: &Schedule, judge: &mut Judge<'_>) {
+    let Ok(ticks) = Ticks::parse(&schedule.cron, schedule.time_zone) else { return };
+    let upcoming = ticks.upcoming(DateTime::UNIX_EPOCH, TICKS_COMPARED);
+    let gaps = upcoming.iter().zip(upcoming.iter().skip(1)).filter_map(|(one, two)| (*two - *one).to_std().ok());
+    let Some(shortest) = gaps.min() else { return };
+    let key = |field: &str| format!("schedules.{name}.{field}");
+    judge.refuse_if(
+        schedule.jitter >= shortest,
+        &[&key("jitter"), &key("cron")],
+        format!(
+            "{} is not shorter than the time between two ticks ({}); sweeps would begin out of order",
+            show_duration(schedule.jitter),
+            show_duration(shortest)
+        ),
+    );
+}
+
+fn smtp(smtp: &Smtp, judge: &mut Judge<'_>) {
+    let has = |secret: &Option<SecretString>| secret.is_some();
+    let password =
+        if judge.is_set("mail.smtp.password_file") { "mail.smtp.password_file" } else { "mail.smtp.password" };
+    let login = ["mail.smtp.username", "mail.smtp.password", "mail.smtp.password_file"];
+    if !judge.is_doubtful(&login) {
+        judge.refuse_if(
+            smtp.username.is_some() && !has(&smtp.password),
+            &["mail.smtp.username"],
+            "a user needs a password: set mail.smtp.password or mail.smtp.password_file".to_owned(),
+        );
+        judge.refuse_if(
+            smtp.username.is_none() && has(&smtp.password),
+            &[password],
+            "a password needs a user: set mail.smtp.username".to_owned(),
+        );
+    }
+    judge.refuse_if(
+        smtp.tls == SmtpTls::None
+            && smtp.username.is_some()
+            && smtp.host.as_deref().is_some_and(|host| !is_loopback(host)),
+        &["mail.smtp.tls", "mail.smtp.host"],
+        "without TLS the password could be read on the way; \"none\" with a user is for a server on this machine only"
+            .to_owned(),
+    );
+    judge.refuse_if(
+        smtp.tls == SmtpTls::None && smtp.ca_file.is_some(),
+        &["mail.smtp.ca_file", "mail.smtp.tls"],
+        "certificates are not looked at with mail.smtp.tls = \"none\"".to_owned(),
+    );
+}
+
+struct Judge<'f> {
+    findings: &'f mut Findings,
+    /// Settings that are wrong by themselves: what follows from them need not be said.
+    doubtful: Vec<String>,
+}
+
+impl Judge<'_> {
+    fn is_set(&self, key: &str) -> bool {
+        self.findings.origins.contains_key(key)
+    }
+
+    fn is_doubtful(&self, keys: &[&str]) -> bool {
+        self.doubtful.iter().any(|key| keys.contains(&key.as_str()))
+    }
+
+    /// Notes a contradiction under the first of `keys`, unless one of them is wrong by itself.
+    fn refuse_if(&mut self, contradiction: bool, keys: &[&str], message: String) {
+        let Some(first) = keys.first() else { return };
+        if contradiction && !self.is_doubtful(keys) {
+            let origin = keys.iter().find_map(|key| self.findings.origins.get(*key)).cloned();
+            self.findings.problems.push(Problem::of(*first, message).from(origin));
+        }
+    }
+
+    fn shorter(&mut self, key: &str, value: Duration, than: &str, bound: Duration, why: &str) {
+        let (shown, bound_shown) = (show_duration(value), show_duration(bound));
+        let message = format!("{shown} must be shorter than {than} ({bound_shown}): {why}");
+        self.refuse_if(value >= bound, &[key, than], message);
+    }
+
+    fn not_longer(&mut self, key: &str, value: Duration, than: &str, bound: Duration, why: &str) {
+        let (shown, bound_shown) = (show_duration(value), show_duration(bound));
+        let message = format!("{shown} must not be longer than {than} ({bound_shown}): {why}");
+        self.refuse_if(value > bound, &[key, than], message);
+    }
+}
