@@ -231,7 +231,7 @@ impl Simulator {
         Ok(Self { inner, tasks })
     }
 
-    /// Where it is, without a path: what `composio.base_url` and `COMPOSIO_BASE_URL` are set to.
+    /// Where it is, without a path: what `composio.url` and `COMPOSIO_BASE_URL` are set to.
     pub fn url(&self) -> &str {
         &self.inner.url
     }
@@ -305,7 +305,7 @@ impl Simulator {
         format!(
             "Composio, simulated, on {url} ({users} users, seed {seed})\n\
              \n\
-             worker      [composio] base_url = \"{url}\", api_key = \"{key}\"\n\
+             worker      [composio] url = \"{url}\", api_key = \"{key}\"\n\
              any SDK     COMPOSIO_BASE_URL={url} COMPOSIO_API_KEY={key}\n\
              users       curl {url}/__sim/users.csv\n\
              truth       curl {url}/__sim/truth\n\
