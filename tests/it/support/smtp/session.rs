@@ -38,6 +38,8 @@ impl<'a> Session<'a> {
     pub(super) async fn greet(house: &'a House, tcp: TcpStream, number: usize) -> Result<(), Ended> {
         let encrypted = house.options.tls == Tls::Implicit;
         let wire: Box<dyn Wire> = if encrypted { Box::new(house.acceptor.accept(tcp).await?) } else { Box::new(tcp) };
+        let mut farewells = house.farewells.clone();
+        farewells.mark_unchanged();
         let mut session = Self {
             house,
             wire: BufReader::new(wire),
