@@ -1,9 +1,11 @@
 //! The app's users, as each of the three engines keeps them: the same contract on all.
 
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+mod faults;
+mod import;
 
-use connection_auditor::adapters::users::{UsersError, UsersSource, import};
+use std::collections::BTreeSet;
+
+use connection_auditor::adapters::users::UsersSource;
 use connection_auditor::config::{UserColumns, Users};
 use connection_auditor::domain::id::UserId;
 use connection_auditor::domain::notification::NoAddress;

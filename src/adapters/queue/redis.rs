@@ -301,9 +301,10 @@ fn failed(action: &'static str) -> impl Fn(RedisError) -> QueueError {
     move |source| QueueError { action, source: Box::new(source) }
 }
 
-/// Inside a script's error the code is part of the text.
+/// The stream or its group is gone, or went while we were reading. Inside a script's error the code is part of the text.
 fn is_missing_group(error: &RedisError) -> bool {
-    error.code() == Some("NOGROUP") || error.detail().is_some_and(|detail| detail.contains("NOGROUP"))
+    matches!(error.code(), Some("NOGROUP" | "UNBLOCKED"))
+        || error.detail().is_some_and(|detail| detail.contains("NOGROUP"))
 }
 
 /// The entries of each lane, in steps that one command can take.

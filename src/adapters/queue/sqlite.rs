@@ -115,10 +115,16 @@ update queue_jobs set lease_until = ?1 + ",
     " where owner = ?2 and id in (select value from json_each(?3))"
 );
 
-const GIVE_BACK: &str = "-- queue_give_back
-update queue_jobs set owner = null, lease_until = null, deliveries = queue_jobs.deliveries - 1
-from (select value ->> 0 as id, value ->> 1 as deliveries from json_each(?1)) as given
-where queue_jobs.id = given.id and queue_jobs.deliveries = given.deliveries and queue_jobs.owner is not null";
+const GIVE_BACK_PUT: &str = "-- queue_give_back_put
+insert into queue_jobs (lane, payload, deliveries)
+select held.lane, held.payload, held.deliveries - 1
+from json_each(?1) as given
+join queue_jobs as held on held.id = given.value ->> 0 and held.deliveries = given.value ->> 1
+where held.owner is not null order by held.id";
+
+const GIVE_BACK_END: &str = "-- queue_give_back_end
+delete from queue_jobs
+where owner is not null and (id, deliveries) in (select value ->> 0, value ->> 1 from json_each(?1))";
 
 const DELAY: &str = "-- queue_delay
 insert into queue_delayed (lane, payload, due_at) values (?1, ?2, ?3)
@@ -298,11 +304,17 @@ impl JobStore for SqliteQueue {
     }
 
     async fn give_back(&self, entries: &[Entry]) -> QueueResult<()> {
+        let failed = failed("give jobs back");
         for step in entries.chunks(BATCH) {
             let given: Vec<(i64, u32)> =
                 step.iter().filter_map(|entry| Some((entry.id.parse().ok()?, entry.deliveries))).collect();
-            let query = sqlx::query(GIVE_BACK).bind(json(&given));
-            query.execute(&self.writer).await.map_err(failed("give jobs back"))?;
+            let given = json(&given);
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(&failed)?;
+            // A new row, so that giving back twice finds nothing the second time.
+            for statement in [GIVE_BACK_PUT, GIVE_BACK_END] {
+                sqlx::query(statement).bind(&given).execute(&mut *transaction).await.map_err(&failed)?;
+            }
+            transaction.commit().await.map_err(&failed)?;
         }
         for lane in Lane::ALL.into_iter().filter(|lane| entries.iter().any(|entry| entry.lane == *lane)) {
             self.ring(lane);

@@ -21,6 +21,8 @@ use apalis::layers::tracing::TraceLayer;
 use apalis_core::task::Task;
 use apalis_core::worker::builder::WorkerBuilder;
 use apalis_core::worker::ext::parallelize::ParallelizeLayer;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -133,17 +135,7 @@ pub async fn work(
         async move { settlements.run(&*store, &outage, finished).await }
     });
 
-    let tracker = TaskTracker::new();
-    let worker = WorkerBuilder::new(spec.name.as_str())
-        .backend(feed)
-        .concurrency(concurrency)
-        .layer(ParallelizeLayer::new(move |working| AbortOnDropHandle::new(tracker.spawn(working))))
-        .layer(SettleLayer(settlements))
-        .catch_panic()
-        .layer(TraceLayer::new().make_span_with(job_span).on_failure(()))
-        .build(Handler(handler));
-
-    let mut engine = std::pin::pin!(worker.run());
+    let mut engine = engine(&spec.name, concurrency, feed, settlements, handler);
     let mut running = true;
     loop {
         tokio::select! {
@@ -160,6 +152,26 @@ pub async fn work(
             },
         }
     }
+}
+
+/// The apalis worker. Layers from the outside in; `parallelize` gives each handler a task of its own.
+fn engine(
+    name: &str,
+    concurrency: usize,
+    feed: Feed,
+    settlements: Arc<Settlements>,
+    handler: Arc<dyn JobHandler>,
+) -> BoxFuture<'static, Result<(), apalis_core::error::WorkerError>> {
+    let tracker = TaskTracker::new();
+    let worker = WorkerBuilder::new(name)
+        .backend(feed)
+        .concurrency(concurrency)
+        .layer(ParallelizeLayer::new(move |working| AbortOnDropHandle::new(tracker.spawn(working))))
+        .layer(SettleLayer(settlements))
+        .catch_panic()
+        .layer(TraceLayer::new().make_span_with(job_span).on_failure(()))
+        .build(Handler(handler));
+    worker.run().boxed()
 }
 
 /// Renews everything that is held, three times a lease; a failed try is repeated sooner.

@@ -80,6 +80,8 @@ pub(super) trait Engine: Send + Sync {
     async fn page(&self, after: Option<Position>, limit: i64) -> Result<Vec<Position>, Failure>;
     /// The rows of these users, and perhaps of others whose ids the database takes for equal.
     async fn rows(&self, ids: &[&str]) -> Result<Vec<Row>, Failure>;
+    /// Runs a statement as it is.
+    async fn execute(&self, sql: &'static str) -> Result<(), sqlx::Error>;
     /// Ends every connection.
     async fn close(&self);
 }

@@ -133,6 +133,12 @@ impl UsersSource {
         self.number("counting users", "count(*)", &self.engine.has_id()).await
     }
 
+    /// Runs a statement as it is on a connection of the source, so that the suite can prove that none can write.
+    #[doc(hidden)]
+    pub async fn attempt_write(&self, statement: &'static str) -> Result<(), UsersError> {
+        self.bounded("writing to the users' database", async { Ok(self.engine.execute(statement).await?) }).await
+    }
+
     /// Ends every connection.
     pub async fn close(&self) {
         self.engine.close().await;

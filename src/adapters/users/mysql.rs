@@ -258,6 +258,10 @@ impl Engine for Mysql {
             .collect()
     }
 
+    async fn execute(&self, sql: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::query(sql).execute(&self.pool).await.map(|_| ())
+    }
+
     async fn close(&self) {
         self.pool.close().await;
     }

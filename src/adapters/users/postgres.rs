@@ -210,6 +210,10 @@ impl Engine for Postgres {
         Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
     }
 
+    async fn execute(&self, sql: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::query(sql).execute(&self.pool).await.map(|_| ())
+    }
+
     async fn close(&self) {
         self.pool.close().await;
     }

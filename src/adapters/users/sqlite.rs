@@ -138,6 +138,10 @@ impl Engine for Sqlite {
         Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
     }
 
+    async fn execute(&self, sql: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::query(sql).execute(&mut *self.connection().await?).await.map(|_| ())
+    }
+
     async fn close(&self) {
         self.pool.close().await;
     }

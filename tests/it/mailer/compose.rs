@@ -36,10 +36,7 @@ impl Read {
 
     fn header(&self, name: &str) -> Option<String> {
         let message = self.message();
-        match message.header_raw(name) {
-            Some(raw) => Some(raw.trim().to_owned()),
-            None => None,
-        }
+        message.header_raw(name).map(|raw| raw.trim().to_owned())
     }
 }
 

@@ -97,6 +97,15 @@ async fn an_answer_that_is_none_counts_as_no_answer(#[case] at: At, #[case] expe
 }
 
 #[tokio::test]
+async fn an_address_that_the_server_cannot_take_is_refused_for_good() {
+    let server = SmtpServer::start().await;
+    let mailer = mailer(smtp(server.port()));
+    let error = mailer.send(&mail(&mailer, "jösé@example.org", 1)).await.unwrap_err();
+    assert_eq!(class(&error), Class::Permanent);
+    assert_eq!(error.to_string(), "the mail server does not take addresses with letters outside ASCII");
+}
+
+#[tokio::test]
 async fn a_refused_recipient_costs_no_connection() {
     let server = SmtpServer::start().await;
     let mailer = mailer(smtp(server.port()));

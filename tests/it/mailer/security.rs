@@ -1,5 +1,10 @@
 //! TLS, logins and settings: no mail and no password leaves unprotected, and no error tells a secret.
 
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use connection_auditor::adapters::mailer::{MailSetupError, Mailer, SendError};
 use connection_auditor::config;
 use rstest::rstest;
@@ -183,4 +188,46 @@ async fn settings_that_cannot_work_are_refused_with_name_and_remedy() {
     let folder = config::Mail { transport: config::MailTransport::Folder, ..config::Mail::default() };
     let error = Mailer::new(&notify(), &folder, &TaskTracker::new()).err().unwrap();
     assert!(error.to_string().starts_with("mail.folder is not set"), "{error}");
+}
+
+/// Where everything that is traced is kept.
+#[derive(Clone, Default)]
+struct Trace(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Trace {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// lettre's own tracing writes every line of a session, password and mail included: it has to stay switched off.
+#[tokio::test]
+async fn nothing_of_a_mail_or_a_login_reaches_the_log_at_any_level() {
+    let trace = Trace::default();
+    let writer = trace.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = server(Tls::Starttls, None).await;
+    let mailer = mailer(with_login(smtp_of(&server, Tls::Starttls), PASSWORD));
+    mailer.send(&mail(&mailer, "ann@example.org", 1)).await.unwrap();
+    server.end_idle("421 4.4.2 idle too long\r\n");
+    mailer.send(&mail(&mailer, "ann@example.org", 2)).await.unwrap();
+    server.fault(At::Rcpt, Act::Reply(550, "5.1.1 ann@example.org is unknown"));
+    mailer.send(&mail(&mailer, "ann@example.org", 3)).await.unwrap_err();
+    mailer.close().await;
+    tracing::trace!("the log is on");
+    let log = String::from_utf8(trace.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("the log is on"));
+    let credentials = STANDARD.encode(format!("\0{USER}\0{PASSWORD}"));
+    for secret in ["ann@", "example.org", "postmaster", PASSWORD, credentials.as_str(), "Slack", "Auto-Submitted"] {
+        assert!(!log.contains(secret), "{secret} in:\n{log}");
+    }
 }

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use connection_auditor::adapters::queue::{ConnectError, connect};
 use connection_auditor::domain::job::Lane;
-use connection_auditor::domain::port::JobStore;
 
-use super::{A_WHILE, LANE, NOT_AT_ALL, Queue, fetch_one, jobs, payloads, reclaim_one};
+use super::{A_WHILE, LANE, Queue, fetch_one, jobs, payloads, reclaim_one};
 use crate::support::redis::Redis;
 
 async fn refusal(queue: &Queue) -> (ConnectError, String) {
@@ -147,7 +146,10 @@ async fn consumers_that_are_gone_are_forgotten_and_those_that_hold_something_are
     assert_eq!(store.fetch(Lane::Notify, "holder", 1, A_WHILE).await.expect("fetch").len(), 1);
     for number in 0..20 {
         let consumer = format!("gone-{number}");
-        assert_eq!(store.fetch(Lane::Notify, &consumer, 1, NOT_AT_ALL).await.expect("fetch"), []);
+        store.push(Lane::Notify, &jobs(["y"])).await.expect("push");
+        let done = store.fetch(Lane::Notify, &consumer, 1, A_WHILE).await.expect("fetch");
+        assert_eq!(payloads(&done), ["y"]);
+        store.ack(&done).await.expect("ack");
     }
     assert_eq!(consumers().await, 21);
     let started = Instant::now();

@@ -29,13 +29,7 @@ impl MariaDb {
         let data = format!("--datadir={place}/data");
         let installer = server::program(&["mariadb-install-db", "mysql_install_db"], "mariadb-server");
         let log = folder.path().join("install.log");
-        let arguments = [
-            "--no-defaults",
-            &data,
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-            "--innodb-fast-shutdown=2",
-        ];
+        let arguments = ["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db"];
         let mut child = server::start(&installer, &arguments, USER, &log);
         assert!(
             child.wait().is_ok_and(|status| status.success()),
