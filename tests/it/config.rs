@@ -337,7 +337,8 @@ fn a_secret_file_that_cannot_be_used_is_named() {
         fs::write(&path, bytes).expect("a file");
         path
     };
-    let (empty, binary, long) = (file("empty", b"\n"), file("binary", b"\xffhunter2"), file("long", "a".repeat(70_000).as_bytes()));
+    let (empty, binary, long) =
+        (file("empty", b"\n"), file("binary", b"\xffhunter2"), file("long", "a".repeat(70_000).as_bytes()));
     let message = |path: &Path| {
         let toml = format!("[composio]\napi_key_file = '{}'", path.display());
         refused(&toml, &[]).replace(&folder.path().display().to_string(), "FOLDER")
