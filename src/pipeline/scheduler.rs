@@ -15,10 +15,12 @@
 //! (and older than [`OUTAGE`]: an outage of a minute costs no tick, even if nothing is to be caught up).
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::FutureExt;
 use futures::future::join_all;
 use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
@@ -28,7 +30,7 @@ use uuid::Uuid;
 use crate::config::Schedule;
 use crate::domain::clock::Clock;
 use crate::domain::id::SweepId;
-use crate::domain::port::{StoreError, StoreResult, SweepStore};
+use crate::domain::port::{StoreError, SweepStore};
 use crate::domain::sweep::{NewSweep, SweepMode, Trigger};
 use crate::domain::tick::{CronError, Ticks};
 
@@ -67,7 +69,7 @@ pub enum SchedulerError {
 
 /// The stage that turns ticks into sweeps.
 pub struct Scheduler {
-    schedules: Vec<Planned>,
+    schedules: Vec<Arc<Planned>>,
     store: Arc<dyn SweepStore>,
     clock: Arc<dyn Clock>,
 }
@@ -90,7 +92,7 @@ impl Scheduler {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SchedulerError> {
         let plan = |(name, schedule): (String, Schedule)| match Ticks::parse(&schedule.cron, schedule.time_zone) {
-            Ok(ticks) => Ok(Planned { name, schedule, ticks }),
+            Ok(ticks) => Ok(Arc::new(Planned { name, schedule, ticks })),
             Err(source) => Err(SchedulerError::Cron { name, source }),
         };
         Ok(Self { schedules: schedules.into_iter().map(plan).collect::<Result<_, _>>()?, store, clock })
@@ -104,16 +106,10 @@ impl Scheduler {
         let mut bell = JobScheduler::new().await?;
         bell.start().await?;
         let halt = stop.child_token();
-        let runs = self.schedules.iter().map(|planned| {
-            let run = Run { planned, store: &*self.store, clock: &*self.clock, bell: &bell };
-            async {
-                let ended = halt.run_until_cancelled(run.run()).await.unwrap_or(Ok(()));
-                // One that fails takes the others with it: half a scheduler must not look like a whole one.
-                if ended.is_err() {
-                    halt.cancel();
-                }
-                ended
-            }
+        let runs = self.schedules.into_iter().map(|planned| {
+            let run =
+                Run { planned, store: Arc::clone(&self.store), clock: Arc::clone(&self.clock), bell: bell.clone() };
+            run.until(halt.clone()).boxed()
         });
         let ended: Result<(), _> = join_all(runs).await.into_iter().collect();
         if ended.is_ok() {
@@ -227,15 +223,24 @@ fn share_of(schedule: &str, tick: DateTime<Utc>) -> f64 {
 }
 
 /// One schedule, ringing.
-struct Run<'r> {
-    planned: &'r Planned,
-    store: &'r dyn SweepStore,
-    clock: &'r dyn Clock,
-    bell: &'r JobScheduler,
+struct Run {
+    planned: Arc<Planned>,
+    store: Arc<dyn SweepStore>,
+    clock: Arc<dyn Clock>,
+    bell: JobScheduler,
 }
 
-impl Run<'_> {
-    async fn run(self) -> Result<(), SchedulerError> {
+impl Run {
+    /// Rings until `halt`. One that fails takes the others with it: half a scheduler must not look like a whole one.
+    async fn until(self, halt: CancellationToken) -> Result<(), SchedulerError> {
+        let ended = halt.run_until_cancelled(self.run()).await.unwrap_or(Ok(()));
+        if ended.is_err() {
+            halt.cancel();
+        }
+        ended
+    }
+
+    async fn run(&self) -> Result<(), SchedulerError> {
         let mut handled = self.begin().await;
         loop {
             let Some(next) = self.planned.ticks.next(handled) else {
@@ -265,7 +270,7 @@ impl Run<'_> {
                 Some(tick)
             }
             Due::TooOld(tick) => {
-                let Planned { name, schedule, .. } = self.planned;
+                let Planned { name, schedule, .. } = &*self.planned;
                 tracing::warn!(schedule = name, %tick, catch_up = ?schedule.catch_up, "tick was missed and is skipped: too old");
                 Some(tick)
             }
@@ -274,18 +279,23 @@ impl Run<'_> {
 
     /// Makes up what was missed, and returns the instant after which ticks are still to be handled.
     async fn begin(&self) -> DateTime<Utc> {
-        let Planned { name, schedule, ticks, .. } = self.planned;
+        let Planned { name, schedule, ticks } = &*self.planned;
         let began = self.clock.now();
         let zone = schedule.time_zone.name();
         // First seen is when this process began, however long the store takes to answer.
-        let known_since = self
-            .until_it_answers("reading since when a schedule is known", async || {
-                self.store.schedule_known_since(name, &schedule.cron, zone, began).await
-            })
-            .await;
-        let newest_row = self
-            .until_it_answers("reading a schedule's newest tick", async || self.store.newest_tick(name).await)
-            .await;
+        let mut backoff = Backoff::new(name);
+        let known_since = loop {
+            match self.store.schedule_known_since(name, &schedule.cron, zone, began).await {
+                Ok(since) => break since,
+                Err(error) => backoff.wait(&error).await,
+            }
+        };
+        let newest_row = loop {
+            match self.store.newest_tick(name).await {
+                Ok(newest) => break newest,
+                Err(error) => backoff.wait(&error).await,
+            }
+        };
         let now = self.clock.now();
         let next = ticks.next(now).map(|next| next.with_timezone(&schedule.time_zone).to_rfc3339());
         tracing::info!(schedule = name, cron = schedule.cron, time_zone = zone, next, "schedule is on");
@@ -297,7 +307,7 @@ impl Run<'_> {
     async fn insert(&self, tick: DateTime<Utc>, trigger: Trigger) {
         let name = &self.planned.name;
         let sweep = self.planned.sweep(tick, trigger);
-        let mut backoff = FIRST_BACKOFF;
+        let mut backoff = Backoff::new(name);
         loop {
             match self.store.insert_sweep(&sweep, self.clock.now()).await {
                 Ok(true) => {
@@ -305,9 +315,7 @@ impl Run<'_> {
                 }
                 Ok(false) => tracing::info!(schedule = name, %tick, ?trigger, "tick was won by another replica"),
                 Err(error) => {
-                    say_unavailable(name, &error, backoff);
-                    tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
+                    backoff.wait(&error).await;
                     if self.clock.now() < self.planned.worth_until(tick) {
                         continue;
                     }
@@ -315,21 +323,6 @@ impl Run<'_> {
                 }
             }
             return;
-        }
-    }
-
-    async fn until_it_answers<T>(&self, action: &str, ask: impl AsyncFn() -> StoreResult<T>) -> T {
-        let mut backoff = FIRST_BACKOFF;
-        loop {
-            match ask().await {
-                Ok(answer) => return answer,
-                Err(error) => {
-                    tracing::debug!(schedule = self.planned.name, action, "the store did not answer");
-                    say_unavailable(&self.planned.name, &error, backoff);
-                }
-            }
-            tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(LONGEST_BACKOFF);
         }
     }
 
@@ -365,9 +358,23 @@ impl Run<'_> {
     }
 }
 
-fn say_unavailable(schedule: &str, error: &StoreError, again: Duration) {
-    let source = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(schedule, %error, source, ?again, "the store did not answer, trying again");
+/// The waits while the store does not answer.
+struct Backoff<'n> {
+    schedule: &'n str,
+    next: Duration,
+}
+
+impl<'n> Backoff<'n> {
+    fn new(schedule: &'n str) -> Self {
+        Self { schedule, next: FIRST_BACKOFF }
+    }
+
+    async fn wait(&mut self, error: &StoreError) {
+        let reason = error.source().map(ToString::to_string);
+        tracing::warn!(schedule = self.schedule, %error, reason, again_in = ?self.next, "the store did not answer");
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(LONGEST_BACKOFF);
+    }
 }
 
 #[cfg(test)]
