@@ -8,11 +8,13 @@ use chrono::{DateTime, TimeDelta};
 use connection_auditor::domain::clock::{Clock, ManualClock};
 use connection_auditor::domain::id::UserId;
 use connection_auditor::simulator::{
-    FaultKind, Faults, KeyState, Kind, Lie, Masking, Mix, PLANTED, PopulationSpec, RateLimit, Simulator,
+    FaultKind, Faults, KeyState, Kind, Lie, Masking, Mix, PLANTED, Population, PopulationSpec, RateLimit, Simulator,
     SimulatorOptions, personas, serve,
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 /// A simulator with a clock that stands at its population's anchor, and a client without any cleverness.
@@ -392,7 +394,8 @@ async fn secrets_are_planted_in_every_row_that_ever_had_any_unless_masking_is_on
     assert!(rows.iter().all(|row| row["state"].to_string().contains(PLANTED)));
     assert!(rows.iter().all(|row| row["data"].to_string().contains(PLANTED)));
     bench.simulator.set_faults(Faults { masking: Masking::Masked, ..Faults::default() });
-    let masked = bench.list(&[("statuses", "ACTIVE"), ("limit", "50")]).await;
+    let user = bench.user("healthy_five");
+    let masked = bench.list(&[("user_ids", &user)]).await;
     assert!(!masked.text.contains(PLANTED));
     assert!(masked.text.contains("REDACTED") && masked.text.contains("\"ya29...\""));
 }
@@ -445,7 +448,18 @@ async fn every_kind_of_fault_is_seen_by_a_plain_client() {
     }
     bench.simulator.set_faults(Faults::default());
     assert_eq!(bench.send(list()).await.status, 200);
-    assert_eq!(bench.simulator.counters().by_status[&0], 2, "two connections were cut");
+    assert_eq!(bench.simulator.counters().by_status[&0], 1, "one was cut before there was a status");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_ends_with_a_reset() {
+    let bench = Bench::start().await;
+    bench.simulator.set_faults(Faults::outage(FaultKind::ResetBeforeHeaders));
+    let address = bench.simulator.url().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /api/v3.1/toolkits HTTP/1.1\r\nhost: composio\r\n\r\n").await.unwrap();
+    let error = stream.read(&mut [0; 64]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
@@ -771,22 +785,13 @@ async fn another_process_can_control_it_over_http() {
         let csv = get("/__sim/users.csv").await;
         assert!(csv.starts_with("id,email,name,locale,time_zone\n"));
         assert!(csv.contains("\"user,0000"), "an id with a comma is quoted");
-        assert_eq!(csv.lines().count(), 1 + PopulationCount::of_the_default());
+        assert_eq!(csv.lines().count(), 1 + Population::new(PopulationSpec::default()).users().count());
         let all: Value = serde_json::from_str(&get("/__sim/personas").await).unwrap();
         assert_eq!(all.as_array().unwrap().len(), personas().count());
         stop.cancel();
     };
     let (served, ()) = tokio::join!(serving, using);
     served.unwrap();
-}
-
-/// How many users of the default population the app has.
-struct PopulationCount;
-
-impl PopulationCount {
-    fn of_the_default() -> usize {
-        connection_auditor::simulator::Population::new(PopulationSpec::default()).users().count()
-    }
 }
 
 #[tokio::test]
