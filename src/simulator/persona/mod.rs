@@ -29,13 +29,21 @@ pub enum Kind {
 }
 
 /// `status_reason` of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub(super) enum Reason {
     /// The field is missing.
+    #[serde(skip)]
     Absent,
     /// The field is null.
     Null,
     Text(&'static str),
+}
+
+impl Reason {
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
 }
 
 /// Whose row it is.
