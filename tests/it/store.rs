@@ -6,6 +6,7 @@ mod opening;
 mod outbox;
 mod record;
 mod reports;
+mod statements;
 mod sweeps;
 
 use std::sync::Arc;
@@ -319,10 +320,8 @@ async fn paging_sweep(db: &Db, sweep: &NewSweep) -> (Sweep, Lease) {
 /// A sweep in *draining* with these chunks.
 async fn draining_sweep(db: &Db, sweep: &NewSweep, chunks: &[&[&str]]) -> (SweepId, Vec<CheckId>, Lease) {
     let (sweep, lease) = paging_sweep(db, sweep).await;
-    let chunks: Vec<Check> = (0_i64..)
-        .zip(chunks)
-        .map(|(seq, users)| Check { sweep: Some(sweep.id), seq, ..check(users) })
-        .collect();
+    let chunks: Vec<Check> =
+        (0_i64..).zip(chunks).map(|(seq, users)| Check { sweep: Some(sweep.id), seq, ..check(users) }).collect();
     let ids = chunks.iter().map(|chunk| chunk.id).collect();
     let page = SweepPage { chunks, cursor: None, last: true };
     assert!(db.append_page(sweep.id, lease.token, &page, at(0)).await.expect("the store answers"));

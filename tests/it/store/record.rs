@@ -168,8 +168,7 @@ pub(super) async fn a_dry_run_leaves_findings_and_nothing_else(db: &Db) {
     let (_, held) = claim_check(db, checks[0], at(1)).await;
     let would = incident("slack");
     let users = vec![UserRecord { findings: vec![would.clone()], ..seen("ann", None, at(1)) }];
-    let record =
-        Record { fence: Some((checks[0], held.token)), sweep: Some(sweep), ..record_of(users, at(1)) };
+    let record = Record { fence: Some((checks[0], held.token)), sweep: Some(sweep), ..record_of(users, at(1)) };
     assert!(written(db.record(&record).await.expect("answered")).is_empty());
     assert_eq!(db.findings(sweep, None, 10).await.expect("read"), [(user("ann"), would)]);
     assert!(history(db, "ann").await.incidents.is_empty());
@@ -194,19 +193,20 @@ pub(super) async fn concurrent_records_of_the_same_users_never_fail(db: &Db) {
             let ids: Vec<UserId> = chosen.iter().map(|name| user(name)).collect();
             let known = db.history(&ids).await.expect("never an error");
             let now = at(round * 1000 + i64::try_from(seed).expect("small"));
-            let users = ids.iter().map(|id| {
+            let mut users = Vec::new();
+            for id in &ids {
                 let history = &known[id];
                 let close = history.open_incidents().filter(|_| roll(2) == 0);
                 let close = close.map(|incident| (incident.id, Resolution::Reconnected)).collect();
                 let app = APPS[usize::try_from(roll(3)).expect("small")];
-                UserRecord {
+                users.push(UserRecord {
                     close,
                     open: vec![incident(app)],
                     changed: vec![account("ca_1", app, Status::Expired)],
                     ..seen(id.as_str(), history.observed_at, now)
-                }
-            });
-            let record = Record { hold: (roll(4) == 0).then(|| "go-live".into()), ..record_of(users.collect(), now) };
+                });
+            }
+            let record = Record { hold: (roll(4) == 0).then(|| "go-live".into()), ..record_of(users, now) };
             match db.record(&record).await.expect("never an error") {
                 Recorded::Written(_) => written += 1,
                 Recorded::Stale(users) => assert!(!users.is_empty()),

@@ -91,10 +91,7 @@ pub(super) async fn the_last_check_of_a_user_says_how_it_ended(db: &Db) {
     let last = async || db.last_check(&user("ann")).await.expect("read");
     assert_eq!(last().await, None);
     written(db.record(&record_of(vec![seen("ann", None, at(1))], at(2))).await.expect("answered"));
-    assert_eq!(
-        last().await,
-        Some(LastCheck { at: at(2), observed_at: Some(at(1)), outcome: CheckOutcome::Checked })
-    );
+    assert_eq!(last().await, Some(LastCheck { at: at(2), observed_at: Some(at(1)), outcome: CheckOutcome::Checked }));
     let given_up = CheckOutcome::GivenUp("timed out\0".into());
     let failed = UserRecord { outcome: given_up, ..seen("ann", Some(at(1)), at(8)) };
     written(db.record(&record_of(vec![failed], at(9))).await.expect("answered"));
@@ -125,8 +122,11 @@ pub(super) async fn a_re_audit_is_unfinished_until_its_retries_are_done(db: &Db)
     for attempt in 1..=3 {
         let (_, held) = claim_check(db, current.id, at(1)).await;
         let retry = Check { id: CheckId(Uuid::now_v7()), attempt, ..first.clone() };
-        let record =
-            Record { fence: Some((current.id, held.token)), retry: Some(retry.clone()), ..record_of(Vec::new(), at(1)) };
+        let record = Record {
+            fence: Some((current.id, held.token)),
+            retry: Some(retry.clone()),
+            ..record_of(Vec::new(), at(1))
+        };
         written(db.record(&record).await.expect("answered"));
         assert_eq!(unfinished().await, [first.id], "attempt {attempt} waits");
         current = retry;
