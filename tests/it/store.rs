@@ -1,5 +1,7 @@
 //! The contract of the store (`domain/port.rs`), sentence by sentence, on both engines.
 
+#![expect(clippy::panic, reason = "a test that panics has failed")]
+
 mod checks;
 mod notifications;
 mod opening;

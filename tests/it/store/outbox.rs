@@ -176,7 +176,7 @@ pub(super) async fn a_dead_notification_is_retried(db: &Db) {
 pub(super) async fn a_job_that_could_not_be_read_is_buried_too(db: &Db) {
     let unreadable = dead(Uuid::now_v7(), Lane::CheckNow, at(1));
     db.bury(&unreadable).await.expect("buried");
-    assert_eq!(db.dead_jobs(10).await.expect("listed"), [unreadable.clone()]);
+    assert_eq!(db.dead_jobs(10).await.expect("listed"), std::slice::from_ref(&unreadable));
     assert!(db.retry_dead(unreadable.id, at(2)).await.expect("there is no row to wait again, but it is forgotten"));
     assert!(db.dead_jobs(10).await.expect("listed").is_empty());
 }

@@ -1,12 +1,13 @@
 //! What is recorded of a check: users, accounts, incidents.
 
+use connection_auditor::domain::history::History;
 use connection_auditor::domain::id::Toolkit;
 use connection_auditor::domain::incident::Resolution;
 use connection_auditor::domain::notification::NotificationState;
 
 use super::*;
 
-async fn history(db: &Db, name: &str) -> connection_auditor::domain::history::History {
+async fn history(db: &Db, name: &str) -> History {
     db.history(&[user(name)]).await.expect("read").remove(&user(name)).expect("every user has a history")
 }
 
@@ -48,7 +49,7 @@ pub(super) async fn what_was_seen_is_read_back_as_it_was(db: &Db) {
 }
 
 pub(super) async fn a_history_is_empty_for_a_user_that_was_never_seen(db: &Db) {
-    assert_eq!(history(db, "nobody").await, Default::default());
+    assert_eq!(history(db, "nobody").await, History::default());
 }
 
 pub(super) async fn a_record_is_written_once(db: &Db) {
@@ -73,7 +74,7 @@ pub(super) async fn a_record_upon_an_old_history_is_refused_whole(db: &Db) {
     let ann = UserRecord { open: vec![incident("slack")], ..seen("ann", None, at(2)) };
     let stale = Record { fence: Some((check.id, held.token)), ..record_of(vec![ann, bob], at(2)) };
     assert_eq!(db.record(&stale).await.expect("answered"), Recorded::Stale(vec![user("ann")]));
-    assert_eq!(history(db, "bob").await, Default::default());
+    assert_eq!(history(db, "bob").await, History::default());
     assert!(history(db, "ann").await.incidents.is_empty());
     assert_eq!(db.unfinished_checks(&[check.id]).await.expect("read"), [check.id]);
     let mut fresh = stale;
@@ -94,7 +95,7 @@ pub(super) async fn a_late_record_is_fenced_and_changes_nothing(db: &Db) {
         ..record_of(vec![UserRecord { open: vec![incident("slack")], ..seen("ann", None, at(15)) }], at(16))
     };
     assert_eq!(db.record(&late).await.expect("answered"), Recorded::Fenced);
-    assert_eq!(history(db, "ann").await, Default::default());
+    assert_eq!(history(db, "ann").await, History::default());
     assert_eq!(db.claim_check(retry.id, lease(at(20)), at(20)).await.expect("answered"), Claim::Missing);
     assert!(db.open_incidents().await.expect("counted").is_empty());
     let in_time = Record { fence: Some((first.id, new.token)), ..late };
@@ -135,7 +136,7 @@ pub(super) async fn a_closed_slot_opens_again_and_once_ever_incidents_are_rememb
     let healed = UserRecord { close, ..seen("ann", Some(at(1)), at(2)) };
     written(db.record(&record_of(vec![healed.clone()], at(2))).await.expect("answered"));
     let closed = Incident { resolved: Some((at(2), Resolution::Removed)), ..nudge };
-    assert_eq!(history(db, "ann").await.incidents, [closed.clone()]);
+    assert_eq!(history(db, "ann").await.incidents, std::slice::from_ref(&closed));
     let closed_again = UserRecord { close: vec![(closed.id, Resolution::Replaced)], ..seen("ann", Some(at(2)), at(3)) };
     written(db.record(&record_of(vec![closed_again], at(3))).await.expect("answered"));
     assert_eq!(history(db, "ann").await.incidents, [closed], "a closed incident stays as it was closed");

@@ -80,7 +80,7 @@ pub(super) async fn notifications_are_counted_by_state_and_reason(db: &Db) {
     }
     let count = |state, detail: &str, count| NotificationCount { state, detail: Some(detail.into()), count };
     let waiting = count(NotificationState::Held, "go-live", 1);
-    assert_eq!(db.notification_counts(Some(sweep)).await.expect("counted"), [waiting.clone()]);
+    assert_eq!(db.notification_counts(Some(sweep)).await.expect("counted"), std::slice::from_ref(&waiting));
     assert_eq!(
         db.notification_counts(None).await.expect("counted"),
         [waiting, count(NotificationState::Skipped, "recovered", 2)]
