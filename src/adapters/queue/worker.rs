@@ -103,7 +103,7 @@ pub async fn work(
     let hold = Arc::new(Hold::new(concurrency + spec.prefetch));
     let settlements = Arc::new(Settlements::new(Arc::clone(&hold)));
     let outage = Arc::new(Outage::new(spec.name.clone()));
-    let feed = Feed::default();
+    let feed = Feed::new(stop.soft.clone());
     let finished = CancellationToken::new();
 
     let mut loops = JoinSet::new();

@@ -41,6 +41,10 @@ async fn a_flushed_redis_is_used_as_a_new_queue_by_whoever_comes_first() {
     store.depths().await.expect("depths");
     store.push(LANE, &jobs(["pushed before the group is there"])).await.expect("push");
     assert_eq!(fetch_one(&*store, "a").await.payload, "pushed before the group is there");
+    let before = store.generation().await.expect("generation");
+    let lost = format!("{{{}}}:jobs:{}", queue.settings.key_prefix, Lane::Notify.as_str());
+    ::redis::cmd("DEL").arg(lost).query_async::<()>(&mut queue.redis().await).await.expect("deleted");
+    assert_ne!(store.generation().await.expect("generation"), before, "a single lost stream shows too");
     // A reader that is blocked in the moment of the flush, too.
     let other = Arc::clone(&store);
     let push = async {
