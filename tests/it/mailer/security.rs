@@ -214,6 +214,11 @@ async fn nothing_of_a_mail_or_a_login_reaches_the_log_at_any_level() {
         .with_writer(move || writer.clone())
         .with_ansi(false)
         .finish();
+    // With a single dispatcher, tracing lets whichever thread meets a log line first decide for all whether it is wanted,
+    // and the other tests' threads want none: a second dispatcher makes it ask ours.
+    let _second = tracing::Dispatch::new(
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(io::sink).finish(),
+    );
     let _guard = tracing::subscriber::set_default(subscriber);
     let server = server(Tls::Starttls, None).await;
     let mailer = mailer(with_login(smtp_of(&server, Tls::Starttls), PASSWORD));
