@@ -15,10 +15,12 @@
 //! (and older than [`OUTAGE`]: an outage of a minute costs no tick, even if nothing is to be caught up).
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::FutureExt;
 use futures::future::join_all;
 use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
@@ -28,7 +30,7 @@ use uuid::Uuid;
 use crate::config::Schedule;
 use crate::domain::clock::Clock;
 use crate::domain::id::SweepId;
-use crate::domain::port::{StoreError, StoreResult, SweepStore};
+use crate::domain::port::{StoreError, SweepStore};
 use crate::domain::sweep::{NewSweep, SweepMode, Trigger};
 use crate::domain::tick::{CronError, Ticks};
 
@@ -67,7 +69,7 @@ pub enum SchedulerError {
 
 /// The stage that turns ticks into sweeps.
 pub struct Scheduler {
-    schedules: Vec<Planned>,
+    schedules: Vec<Arc<Planned>>,
     store: Arc<dyn SweepStore>,
     clock: Arc<dyn Clock>,
 }
@@ -90,7 +92,7 @@ impl Scheduler {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SchedulerError> {
         let plan = |(name, schedule): (String, Schedule)| match Ticks::parse(&schedule.cron, schedule.time_zone) {
-            Ok(ticks) => Ok(Planned { name, schedule, ticks }),
+            Ok(ticks) => Ok(Arc::new(Planned { name, schedule, ticks })),
             Err(source) => Err(SchedulerError::Cron { name, source }),
         };
         Ok(Self { schedules: schedules.into_iter().map(plan).collect::<Result<_, _>>()?, store, clock })
@@ -103,20 +105,17 @@ impl Scheduler {
     pub async fn run(self, stop: CancellationToken) -> Result<(), SchedulerError> {
         let mut bell = JobScheduler::new().await?;
         bell.start().await?;
-        let runs = self.schedules.iter().map(|planned| {
-            let run = Run { planned, store: &*self.store, clock: &*self.clock, bell: &bell };
-            let stop = stop.clone();
-            async move {
-                let ended = stop.run_until_cancelled(run.run()).await.unwrap_or(Ok(()));
-                // One that fails takes the others with it: half a scheduler must not look like a whole one.
-                if ended.is_err() {
-                    stop.cancel();
-                }
-                ended
-            }
+        let halt = stop.child_token();
+        let runs = self.schedules.into_iter().map(|planned| {
+            let run =
+                Run { planned, store: Arc::clone(&self.store), clock: Arc::clone(&self.clock), bell: bell.clone() };
+            run.until(halt.clone()).boxed()
         });
-        let ended = join_all(runs).await.into_iter().collect();
-        stop.cancelled().await;
+        let ended: Result<(), _> = join_all(runs).await.into_iter().collect();
+        if ended.is_ok() {
+            // Without any schedule there is nothing to do but to be there.
+            stop.cancelled().await;
+        }
         bell.shutdown().await?;
         ended
     }
@@ -135,6 +134,17 @@ enum Due {
     TooOld(DateTime<Utc>),
 }
 
+/// What is known when the ringing begins.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// When this process began to look.
+    began: DateTime<Utc>,
+    /// Since when the schedule is known with this cron text and time zone.
+    known_since: DateTime<Utc>,
+    /// The newest tick that has a row.
+    newest_row: Option<DateTime<Utc>>,
+}
+
 impl Planned {
     /// Judges the ticks from `next` on, of which none was handled yet.
     fn due(&self, next: DateTime<Utc>, now: DateTime<Utc>) -> Due {
@@ -151,14 +161,31 @@ impl Planned {
         }
     }
 
-    /// The tick to be made up at the start, if there is one: see the head of this file.
-    fn missed(&self, newest_row: Option<DateTime<Utc>>, known_since: DateTime<Utc>, now: DateTime<Utc>) -> Due {
-        match self.ticks.newest(now) {
-            Some(tick) if tick < known_since || newest_row.is_some_and(|row| row >= tick) => Due::Nothing,
-            Some(tick) if now - tick > self.catch_up() => Due::TooOld(tick),
-            Some(tick) => Due::MakeUp(tick),
-            None => Due::Nothing,
+    /// Judges the newest tick before the ringing begins: see the head of this file.
+    fn missed(&self, seen: Seen, now: DateTime<Utc>) -> Due {
+        let Some(tick) = self.ticks.newest(now) else { return Due::Nothing };
+        let age = now - tick;
+        if tick < seen.known_since || seen.newest_row.is_some_and(|row| row >= tick) {
+            Due::Nothing
+        } else if tick >= seen.began && age <= self.patience() {
+            // It came while the store did not answer.
+            Due::OnTime(tick)
+        } else if age <= self.catch_up() {
+            Due::MakeUp(tick)
+        } else {
+            Due::TooOld(tick)
         }
+    }
+
+    /// How old a tick may grow that the store cannot take.
+    fn patience(&self) -> TimeDelta {
+        self.catch_up().max(OUTAGE)
+    }
+
+    /// Until when a tick is tried: the next one takes its place, and one that is too old is not made up.
+    fn worth_until(&self, tick: DateTime<Utc>) -> DateTime<Utc> {
+        let aged = tick.checked_add_signed(self.patience()).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        self.ticks.next(tick).map_or(aged, |next| aged.min(next.max(tick + LATE)))
     }
 
     fn catch_up(&self) -> TimeDelta {
@@ -196,15 +223,24 @@ fn share_of(schedule: &str, tick: DateTime<Utc>) -> f64 {
 }
 
 /// One schedule, ringing.
-struct Run<'r> {
-    planned: &'r Planned,
-    store: &'r dyn SweepStore,
-    clock: &'r dyn Clock,
-    bell: &'r JobScheduler,
+struct Run {
+    planned: Arc<Planned>,
+    store: Arc<dyn SweepStore>,
+    clock: Arc<dyn Clock>,
+    bell: JobScheduler,
 }
 
-impl Run<'_> {
-    async fn run(self) -> Result<(), SchedulerError> {
+impl Run {
+    /// Rings until `halt`. One that fails takes the others with it: half a scheduler must not look like a whole one.
+    async fn until(self, halt: CancellationToken) -> Result<(), SchedulerError> {
+        let ended = halt.run_until_cancelled(self.run()).await.unwrap_or(Ok(()));
+        if ended.is_err() {
+            halt.cancel();
+        }
+        ended
+    }
+
+    async fn run(&self) -> Result<(), SchedulerError> {
         let mut handled = self.begin().await;
         loop {
             let Some(next) = self.planned.ticks.next(handled) else {
@@ -212,99 +248,81 @@ impl Run<'_> {
                 return Ok(());
             };
             self.wait_until(next).await?;
-            handled = match self.planned.due(next, self.clock.now()) {
-                // The clock was set back after the bell rang.
-                Due::Nothing => continue,
-                Due::OnTime(tick) => self.insert(tick, Trigger::Tick).await,
-                Due::MakeUp(tick) => self.insert(tick, Trigger::CatchUp).await,
-                Due::TooOld(tick) => {
-                    self.say_too_old(tick);
-                    tick
-                }
-            };
+            // None is due if the clock was set back after the bell rang.
+            let Some(tick) = self.handle(self.planned.due(next, self.clock.now())).await else { continue };
+            if tick > next {
+                tracing::warn!(schedule = self.planned.name, from = %next, until = %tick, "earlier ticks were missed");
+            }
+            handled = tick;
+        }
+    }
+
+    /// Does what is due, and returns the tick that is over with it.
+    async fn handle(&self, due: Due) -> Option<DateTime<Utc>> {
+        match due {
+            Due::Nothing => None,
+            Due::OnTime(tick) => {
+                self.insert(tick, Trigger::Tick).await;
+                Some(tick)
+            }
+            Due::MakeUp(tick) => {
+                self.insert(tick, Trigger::CatchUp).await;
+                Some(tick)
+            }
+            Due::TooOld(tick) => {
+                let Planned { name, schedule, .. } = &*self.planned;
+                tracing::warn!(schedule = name, %tick, catch_up = ?schedule.catch_up, "tick was missed and is skipped: too old");
+                Some(tick)
+            }
         }
     }
 
     /// Makes up what was missed, and returns the instant after which ticks are still to be handled.
     async fn begin(&self) -> DateTime<Utc> {
-        let Planned { name, schedule, ticks, .. } = self.planned;
+        let Planned { name, schedule, ticks } = &*self.planned;
         let began = self.clock.now();
         let zone = schedule.time_zone.name();
         // First seen is when this process began, however long the store takes to answer.
-        let known_since = self
-            .until_it_answers("reading since when a schedule is known", async || {
-                self.store.schedule_known_since(name, &schedule.cron, zone, began).await
-            })
-            .await;
-        let newest_row = self
-            .until_it_answers("reading a schedule's newest tick", async || self.store.newest_tick(name).await)
-            .await;
+        let mut backoff = Backoff::new(name);
+        let known_since = loop {
+            match self.store.schedule_known_since(name, &schedule.cron, zone, began).await {
+                Ok(since) => break since,
+                Err(error) => backoff.wait(&error).await,
+            }
+        };
+        let newest_row = loop {
+            match self.store.newest_tick(name).await {
+                Ok(newest) => break newest,
+                Err(error) => backoff.wait(&error).await,
+            }
+        };
         let now = self.clock.now();
         let next = ticks.next(now).map(|next| next.with_timezone(&schedule.time_zone).to_rfc3339());
         tracing::info!(schedule = name, cron = schedule.cron, time_zone = zone, next, "schedule is on");
-        match self.planned.missed(newest_row, known_since, now) {
-            Due::MakeUp(tick) | Due::OnTime(tick) => {
-                self.insert(tick, Trigger::CatchUp).await;
-            }
-            Due::TooOld(tick) => self.say_too_old(tick),
-            Due::Nothing => {}
-        }
+        self.handle(self.planned.missed(Seen { began, known_since, newest_row }, now)).await;
         now
     }
 
-    fn say_too_old(&self, tick: DateTime<Utc>) {
-        let Planned { name, schedule, .. } = self.planned;
-        tracing::warn!(schedule = name, %tick, catch_up = ?schedule.catch_up, "tick was missed and is too old to be made up");
-    }
-
-    /// Inserts the sweep of a tick, trying again while the store does not answer and the tick is worth it. Returns the tick.
-    async fn insert(&self, tick: DateTime<Utc>, trigger: Trigger) -> DateTime<Utc> {
+    /// Inserts the sweep of a tick, trying again while the store does not answer and the tick is worth it.
+    async fn insert(&self, tick: DateTime<Utc>, trigger: Trigger) {
         let name = &self.planned.name;
         let sweep = self.planned.sweep(tick, trigger);
-        let mut backoff = FIRST_BACKOFF;
+        let mut backoff = Backoff::new(name);
         loop {
             match self.store.insert_sweep(&sweep, self.clock.now()).await {
                 Ok(true) => {
-                    tracing::info!(schedule = name, %tick, ?trigger, sweep = %sweep.id, "tick won: the sweep is recorded")
+                    tracing::info!(schedule = name, %tick, ?trigger, sweep = %sweep.id, "tick won: its sweep is recorded");
                 }
                 Ok(false) => tracing::info!(schedule = name, %tick, ?trigger, "tick was won by another replica"),
                 Err(error) => {
-                    let worth_until = self.worth_until(tick);
-                    say_unavailable(name, &error, backoff);
-                    tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
-                    if self.clock.now() < worth_until {
+                    backoff.wait(&error).await;
+                    if self.clock.now() < self.planned.worth_until(tick) {
                         continue;
                     }
                     tracing::error!(schedule = name, %tick, "tick is given up: the store did not answer in time");
                 }
             }
-            return tick;
-        }
-    }
-
-    /// Until when a tick is tried: the next one takes its place, and one that is too old is not made up.
-    fn worth_until(&self, tick: DateTime<Utc>) -> DateTime<Utc> {
-        let aged = tick.checked_add_signed(self.planned.catch_up().max(OUTAGE)).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        // Ticks that follow within the time that is on time all have their turn.
-        match self.planned.ticks.next(tick.max(self.clock.now() - LATE)) {
-            Some(next) => aged.min(next.max(tick + LATE)),
-            None => aged,
-        }
-    }
-
-    async fn until_it_answers<T>(&self, action: &str, ask: impl AsyncFn() -> StoreResult<T>) -> T {
-        let mut backoff = FIRST_BACKOFF;
-        loop {
-            match ask().await {
-                Ok(answer) => return answer,
-                Err(error) => {
-                    tracing::debug!(schedule = self.planned.name, action, "the store did not answer");
-                    say_unavailable(&self.planned.name, &error, backoff);
-                }
-            }
-            tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(LONGEST_BACKOFF);
+            return;
         }
     }
 
@@ -317,7 +335,7 @@ impl Run<'_> {
             }
             match left.min(LONGEST_WAIT) {
                 wait if wait <= BELL_GRAIN => tokio::time::sleep(wait).await,
-                wait => self.ring_after(wait - BELL_GRAIN).await?,
+                wait => self.ring_after(wait.saturating_sub(BELL_GRAIN)).await?,
             }
         }
     }
@@ -340,7 +358,99 @@ impl Run<'_> {
     }
 }
 
-fn say_unavailable(schedule: &str, error: &StoreError, again: Duration) {
-    let source = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(schedule, %error, source, ?again, "the store did not answer, trying again");
+/// The waits while the store does not answer.
+struct Backoff<'n> {
+    schedule: &'n str,
+    next: Duration,
+}
+
+impl<'n> Backoff<'n> {
+    fn new(schedule: &'n str) -> Self {
+        Self { schedule, next: FIRST_BACKOFF }
+    }
+
+    async fn wait(&mut self, error: &StoreError) {
+        let reason = error.source().map(ToString::to_string);
+        tracing::warn!(schedule = self.schedule, %error, reason, again_in = ?self.next, "the store did not answer");
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(LONGEST_BACKOFF);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        format!("2026-11-21T{text}Z").parse().expect("a valid instant")
+    }
+
+    fn planned(cron: &str, catch_up: u64, jitter: u64) -> Planned {
+        let schedule = Schedule {
+            cron: cron.to_owned(),
+            catch_up: Duration::from_secs(catch_up),
+            jitter: Duration::from_secs(jitter),
+            ..Schedule::default()
+        };
+        let ticks = Ticks::parse(cron, schedule.time_zone).expect("a valid cron text");
+        Planned { name: "daily".to_owned(), schedule, ticks }
+    }
+
+    #[rstest]
+    #[case("08:59:59.999", Due::Nothing)]
+    #[case("09:00:00", Due::OnTime(at("09:00:00")))]
+    #[case("09:00:10", Due::OnTime(at("09:00:00")))]
+    #[case("09:20:00", Due::MakeUp(at("09:00:00")))]
+    #[case("10:00:01", Due::OnTime(at("10:00:00")))]
+    #[case("12:20:00", Due::MakeUp(at("12:00:00")))]
+    #[case("12:40:00", Due::TooOld(at("12:00:00")))]
+    fn a_tick_is_on_time_or_made_up_or_too_old(#[case] now: &str, #[case] expected: Due) {
+        assert_eq!(planned("0 * * * *", 1_800, 0).due(at("09:00:00"), at(now)), expected);
+    }
+
+    #[test]
+    fn every_tick_of_a_quick_schedule_has_its_turn_if_it_is_a_little_late() {
+        let quick = planned("* * * * * *", 0, 0);
+        assert_eq!(quick.due(at("09:00:00"), at("09:00:03")), Due::OnTime(at("09:00:00")));
+        assert_eq!(quick.worth_until(at("09:00:00")), at("09:00:10"));
+    }
+
+    #[test]
+    fn a_tick_is_tried_until_the_next_one_or_until_it_is_too_old() {
+        assert_eq!(planned("*/2 * * * *", 3_600, 0).worth_until(at("09:00:00")), at("09:02:00"));
+        assert_eq!(planned("0 9 * * *", 3_600, 0).worth_until(at("09:00:00")), at("10:00:00"));
+        assert_eq!(planned("0 9 * * *", 0, 0).worth_until(at("09:00:00")), at("09:05:00"));
+    }
+
+    #[test]
+    fn a_tick_that_came_while_the_store_was_away_at_the_start_is_no_missed_one() {
+        let seen = Seen { began: at("08:59:30"), known_since: at("08:59:30"), newest_row: None };
+        assert_eq!(planned("0 9 * * *", 0, 0).missed(seen, at("09:00:30")), Due::OnTime(at("09:00:00")));
+        let earlier = Seen { known_since: at("07:00:00"), began: at("09:00:05"), ..seen };
+        assert_eq!(planned("0 9 * * *", 0, 0).missed(earlier, at("09:00:30")), Due::TooOld(at("09:00:00")));
+    }
+
+    #[test]
+    fn jitter_is_the_same_everywhere_and_spreads() {
+        let spread = planned("* * * * *", 0, 600);
+        let shares: Vec<f64> = (0..1_000).map(|i| share_of("daily", at("09:00:00") + TimeDelta::minutes(i))).collect();
+        let low = shares.iter().filter(|share| **share < 0.5).count();
+        assert!((400..=600).contains(&low), "{low} of 1000 lie in the lower half");
+        assert_eq!(spread.start_of(at("09:00:00")), planned("* * * * *", 0, 600).start_of(at("09:00:00")));
+        assert_ne!(share_of("daily", at("09:00:00")), share_of("hourly", at("09:00:00")));
+        assert_eq!(planned("* * * * *", 0, 0).start_of(at("09:00:00")), at("09:00:00"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_sweep_begins_before_its_tick_nor_later_than_the_jitter(second in 0_i64..10_000_000, jitter in 0_u64..86_400) {
+            let tick = at("00:00:00") + TimeDelta::seconds(second);
+            let start = planned("* * * * *", 0, jitter).start_of(tick);
+            prop_assert!(start >= tick);
+            prop_assert!(start - tick <= TimeDelta::seconds(i64::try_from(jitter).expect("small")));
+        }
+    }
 }

@@ -56,8 +56,8 @@ struct Item<'a> {
     updated_at: String,
     state: State<'a>,
     data: Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status_reason: Option<Option<&'static str>>,
+    #[serde(skip_serializing_if = "Reason::is_absent")]
+    status_reason: Reason,
     is_disabled: bool,
 }
 
@@ -129,11 +129,7 @@ impl Account {
             updated_at: instant(self.updated),
             state: State { auth_scheme: self.scheme, val: state },
             data,
-            status_reason: match self.reason {
-                Reason::Absent => None,
-                Reason::Null => Some(None),
-                Reason::Text(text) => Some(Some(text)),
-            },
+            status_reason: self.reason,
             is_disabled: self.is_disabled,
         }
     }

@@ -94,22 +94,22 @@ fn whom(query: Option<&str>) -> Option<Whom> {
     })
 }
 
-fn changed(users: Vec<UserId>) -> Response<Body> {
+fn changed(users: &[UserId]) -> Response<Body> {
     json_answer(StatusCode::OK, &json!({ "users": users }))
 }
 
 async fn heal(State(inner): Sim, RawQuery(query): RawQuery) -> Response<Body> {
     match whom(query.as_deref()) {
-        Some(Whom::Some(count)) => changed(inner.heal(count)),
-        Some(Whom::One(user)) => changed(inner.heal_user(&user).then_some(user).into_iter().collect()),
+        Some(Whom::Some(count)) => changed(&inner.heal(count)),
+        Some(Whom::One(user)) => changed(inner.heal_user(&user).then_some(user).as_slice()),
         None => wrong("say how many (?n=5) or who (?user=user-000001)"),
     }
 }
 
 async fn break_some(State(inner): Sim, RawQuery(query): RawQuery) -> Response<Body> {
     match whom(query.as_deref()) {
-        Some(Whom::Some(count)) => changed(inner.break_some(count)),
-        Some(Whom::One(user)) => changed(inner.break_user(&user).then_some(user).into_iter().collect()),
+        Some(Whom::Some(count)) => changed(&inner.break_some(count)),
+        Some(Whom::One(user)) => changed(inner.break_user(&user).then_some(user).as_slice()),
         None => wrong("say how many (?n=5) or who (?user=user-000001)"),
     }
 }

@@ -14,7 +14,8 @@ pub struct Counters {
     pub requests: u64,
     /// The same by endpoint, `GET /connected_accounts`.
     pub by_endpoint: BTreeMap<String, u64>,
-    /// The same by status; those whose connection was cut count under 0.
+    /// The same by status. Those whose connection was cut before there was one count under 0, those whose client went away
+    /// are left out.
     pub by_status: BTreeMap<u16, u64>,
     /// Requests to the endpoint that must never be called while auditing.
     pub refresh_calls: u64,

@@ -35,7 +35,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// Every kind that passes by itself if the client waits no longer than its timeout.
+    /// Every kind there is.
     pub const ALL: [Self; 9] = [
         Self::InternalError,
         Self::Unavailable,

@@ -198,7 +198,8 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Listens and serves until it is stopped or dropped.
+    /// Listens and serves until it is stopped or dropped. `now` is usually `Arc::new(move || clock.now())`, so that a test
+    /// that moves its clock moves the simulator's as well.
     ///
     /// # Errors
     /// [`SimulatorError::Listen`] when the address cannot be listened on.

@@ -20,7 +20,7 @@ pub struct Mix {
 }
 
 impl Default for Mix {
-    /// The weights of the table: nearly nine in ten users are healthy, about one in ten is to be mailed.
+    /// The weights of the table: nearly nine in ten users are healthy, one in thirteen is to be mailed.
     fn default() -> Self {
         Self { weights: personas().map(|persona| (persona, persona.weight)).collect() }
     }

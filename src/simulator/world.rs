@@ -2,7 +2,7 @@
 
 mod change;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use chrono::{DateTime, Utc};
@@ -38,7 +38,7 @@ struct State {
     /// Links by token.
     links: HashMap<String, Link>,
     /// Attempts by the instant at which they time out.
-    deadlines: BTreeMap<(DateTime<Utc>, String), ()>,
+    deadlines: BTreeSet<(DateTime<Utc>, String)>,
     /// What users are mailed about, where it is no longer what their persona says.
     due: HashMap<String, Vec<Due>>,
     /// Lists of the whole project, by query: which accounts, in which order.
@@ -135,15 +135,12 @@ impl World {
 
     /// Lets attempts time out whose ten minutes are over.
     pub(super) fn tick(&self, now: DateTime<Utc>) {
-        if self.read().deadlines.first_key_value().is_none_or(|((at, _), ())| *at > now) {
+        if self.read().deadlines.first().is_none_or(|(at, _)| *at > now) {
             return;
         }
         let mut state = self.write();
-        while let Some(entry) = state.deadlines.first_entry() {
-            if entry.key().0 > now {
-                return;
-            }
-            let ((at, id), ()) = entry.remove_entry();
+        while state.deadlines.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((at, id)) = state.deadlines.pop_first() else { return };
             let Some(mut account) = state.find(&self.population, &id) else { continue };
             if matches!(account.status, "INITIALIZING" | "INITIATED") {
                 account.status = "EXPIRED";

@@ -8,7 +8,7 @@ mod faults;
 mod security;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use connection_auditor::adapters::mailer::{Mail, Mailer};
@@ -109,4 +109,13 @@ fn mailer(smtp: config::Smtp) -> Mailer {
 
 fn mail(mailer: &Mailer, to: &str, number: u128) -> Mail {
     mailer.compose(&digest_to(to, number, vec![slack()])).unwrap()
+}
+
+/// Waits for something that other threads bring about.
+async fn until(done: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !done() {
+        assert!(Instant::now() < deadline, "it did not happen within 5 s");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

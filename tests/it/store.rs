@@ -1,1 +1,339 @@
-//! Tests.
+//! The contract of the store (`domain/port.rs`), sentence by sentence, on both engines.
+
+#![expect(clippy::panic, reason = "a test that panics has failed")]
+
+mod checks;
+mod notifications;
+mod opening;
+mod outbox;
+mod record;
+mod reports;
+mod statements;
+mod sweeps;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use connection_auditor::adapters::store;
+use connection_auditor::config::Database;
+use connection_auditor::domain::account::{Account, Status};
+use connection_auditor::domain::history::KnownAccount;
+use connection_auditor::domain::id::{AccountId, CheckId, IncidentId, NotificationId, SweepId, UserId};
+use connection_auditor::domain::incident::{Incident, IncidentKind};
+use connection_auditor::domain::lease::{Claim, Lease};
+use connection_auditor::domain::notification::Notification;
+use connection_auditor::domain::port::{
+    CheckOutcome, ClaimedCheck, Record, Recorded, Store, SweepChange, SweepPage, UserRecord,
+};
+use connection_auditor::domain::slot::Slot;
+use connection_auditor::domain::sweep::{Check, NewSweep, Overlap, Sweep, SweepMode, SweepState, Tally, Trigger};
+use uuid::Uuid;
+
+use crate::support::postgres;
+
+/// A database of its own, migrated.
+struct Db {
+    store: Arc<dyn Store>,
+    _folder: tempfile::TempDir,
+}
+
+impl std::ops::Deref for Db {
+    type Target = Arc<dyn Store>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.store
+    }
+}
+
+fn settings(url: String) -> Database {
+    Database { url: url.into(), ..Database::default() }
+}
+
+async fn open(url: String, folder: tempfile::TempDir) -> Db {
+    let settings = settings(url);
+    store::migrate(&settings).await.expect("an empty database can be migrated");
+    Db { store: store::connect(&settings).await.expect("a migrated database opens"), _folder: folder }
+}
+
+async fn postgres() -> Db {
+    open(postgres::database().await, tempfile::tempdir().expect("a folder")).await
+}
+
+async fn sqlite() -> Db {
+    let folder = tempfile::tempdir().expect("a folder");
+    open(format!("sqlite:{}", folder.path().join("store.sqlite").display()), folder).await
+}
+
+/// Makes each case a test on each engine.
+macro_rules! on_both {
+    ($($topic:ident: $($case:ident),* $(,)?;)*) => {
+        mod on_postgres {
+            $(mod $topic { $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::store::$topic::$case(&crate::store::postgres().await).await;
+                }
+            )* })*
+        }
+        mod on_sqlite {
+            $(mod $topic { $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::store::$topic::$case(&crate::store::sqlite().await).await;
+                }
+            )* })*
+        }
+    };
+}
+
+on_both! {
+    sweeps:
+        a_schedule_is_known_since_its_text_was_first_seen,
+        of_eight_replicas_one_inserts_a_tick,
+        a_tick_that_overlaps_is_skipped_or_waits_and_at_most_one_waits,
+        two_ticks_at_once_do_not_both_wait,
+        a_sweep_is_claimed_by_one_sweeper_and_again_when_its_lease_lapses,
+        a_pending_sweep_waits_for_its_start_and_for_the_sweep_at_work,
+        a_sweeper_that_lost_its_lease_changes_nothing,
+        a_page_is_stored_once_and_the_last_one_ends_paging,
+        a_paused_sweep_can_be_claimed_and_remembers_that_paging_is_over,
+        a_drained_sweep_ends_once_with_the_sum_of_its_tallies,
+        a_sweep_in_which_nobody_could_be_checked_has_failed,
+        a_sweep_that_is_ended_by_hand_leaves_no_check_waiting;
+    checks:
+        of_sixteen_claimers_one_wins,
+        a_claim_says_why_it_was_refused,
+        a_lapsed_claim_is_taken_over_and_its_owner_is_fenced,
+        a_released_check_waits_until_it_is_due,
+        a_check_of_a_paused_sweep_waits_and_of_a_final_one_is_over,
+        a_dry_run_is_known_to_its_checks,
+        an_app_keeps_the_newest_name_it_was_given;
+    record:
+        what_was_seen_is_read_back_as_it_was,
+        a_history_is_empty_for_a_user_that_was_never_seen,
+        a_record_is_written_once,
+        a_record_upon_an_old_history_is_refused_whole,
+        a_late_record_is_fenced_and_changes_nothing,
+        a_failed_check_does_not_move_what_was_observed,
+        accounts_change_vanish_and_come_back,
+        a_slot_has_one_open_incident_under_concurrent_records,
+        a_closed_slot_opens_again_and_once_ever_incidents_are_remembered,
+        a_dry_run_leaves_findings_and_nothing_else,
+        concurrent_records_of_the_same_users_never_fail,
+        ids_of_any_script_come_back_as_they_were,
+        ten_thousand_users_fit;
+    opening:
+        a_second_incident_joins_the_pending_notification_which_is_due_at_the_earlier_time,
+        a_claimed_notification_is_left_alone_and_a_new_one_is_made,
+        an_incident_joins_the_notification_that_found_it_unless_that_is_on_its_way,
+        a_hold_takes_in_what_is_opened_under_it;
+    notifications:
+        of_sixteen_notifiers_one_claims,
+        a_notification_is_claimed_when_due_and_is_over_when_settled,
+        a_notifier_that_lost_its_lease_changes_nothing,
+        a_lapsed_sending_is_ambiguous_and_is_counted,
+        only_what_a_sent_mail_listed_was_mailed,
+        one_incident_is_not_sent_by_two_notifications,
+        what_is_tried_again_keeps_its_name_and_its_tries,
+        what_comes_back_takes_in_what_was_made_meanwhile,
+        held_notifications_are_released_or_discarded_by_age,
+        a_release_joins_what_is_pending,
+        the_incidents_of_a_deleted_user_are_closed;
+    outbox:
+        what_was_never_pushed_is_found_when_due_and_waited_long_enough,
+        a_wiped_queue_finds_everything_again,
+        what_is_put_back_is_pushed_again_when_due,
+        a_lapsed_lease_is_found_at_once,
+        a_lapsed_sending_is_reported_once_a_lease_length,
+        an_office_is_held_by_one,
+        a_buried_check_counts_as_given_up_and_its_sweep_can_end,
+        a_dead_check_is_retried_or_dropped,
+        a_dead_check_of_an_ended_sweep_is_retried_as_a_re_audit,
+        a_dead_notification_is_retried,
+        a_job_that_could_not_be_read_is_buried_too,
+        what_is_old_is_pruned_and_what_matters_stays,
+        a_migrated_database_answers;
+    reports:
+        a_sweep_shows_its_tally_so_far,
+        findings_come_in_the_order_of_users_and_page_by_page,
+        open_incidents_are_counted_by_app_and_kind,
+        notifications_are_counted_by_state_and_reason,
+        the_last_check_of_a_user_says_how_it_ended,
+        a_re_audit_is_unfinished_until_its_retries_are_done;
+}
+
+// ----------------------------------------------------------------------------------------------------- what cases share
+
+/// An instant, so many seconds after a fixed one.
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 123_456_000).expect("in range") + TimeDelta::seconds(seconds)
+}
+
+/// A fresh lease of 15 seconds.
+fn lease(now: DateTime<Utc>) -> Lease {
+    Lease::new(Uuid::new_v4(), now, Duration::from_secs(15))
+}
+
+fn user(name: &str) -> UserId {
+    UserId::new(name)
+}
+
+fn check(users: &[&str]) -> Check {
+    Check {
+        id: CheckId(Uuid::now_v7()),
+        sweep: None,
+        seq: 0,
+        users: users.iter().map(|name| user(name)).collect(),
+        attempt: 0,
+        due_at: at(0),
+    }
+}
+
+fn account(id: &str, toolkit: &str, status: Status) -> KnownAccount {
+    KnownAccount {
+        account: Account {
+            id: id.into(),
+            slot: Slot::new(toolkit.into(), "ac_1".into(), None),
+            status,
+            reason: None,
+            is_disabled: false,
+            auth_config_disabled: false,
+            created_at: at(-1000),
+            updated_at: None,
+            expired_at: None,
+        },
+        ever_active: true,
+        active_with: std::collections::BTreeSet::new(),
+        first_seen_at: at(-500),
+        changed_at: at(-400),
+        gone_at: None,
+    }
+}
+
+fn incident(toolkit: &str) -> Incident {
+    Incident {
+        id: IncidentId(Uuid::now_v7()),
+        slot: Slot::new(toolkit.into(), "ac_1".into(), None),
+        kind: IncidentKind::Broken,
+        account: AccountId::new("ca_1"),
+        status: "EXPIRED".into(),
+        reason: Some("Permanent auth error during token refresh".into()),
+        broke_at: at(-100),
+        opened_at: at(0),
+        resolved: None,
+    }
+}
+
+/// A user whose accounts were read in full.
+fn seen(name: &str, base: Option<DateTime<Utc>>, observed_at: DateTime<Utc>) -> UserRecord {
+    UserRecord {
+        user: user(name),
+        base,
+        observed_at,
+        outcome: CheckOutcome::Checked,
+        changed: Vec::new(),
+        gone: Vec::new(),
+        open: Vec::new(),
+        close: Vec::new(),
+        notification: NotificationId(Uuid::now_v7()),
+        findings: Vec::new(),
+    }
+}
+
+/// A record without a check, as the re-read before a mail makes one.
+fn record_of(users: Vec<UserRecord>, now: DateTime<Utc>) -> Record {
+    Record {
+        fence: None,
+        sweep: None,
+        now,
+        users,
+        retry: None,
+        tally: Tally::default(),
+        join: None,
+        hold: None,
+        notify_at: now,
+    }
+}
+
+/// Opens an incident for a user who was last observed at `base`; returns it and the notifications that were made or grew.
+async fn break_slot(
+    db: &Db,
+    name: &str,
+    toolkit: &str,
+    base: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> (IncidentId, Vec<NotificationId>) {
+    let broken = incident(toolkit);
+    let id = broken.id;
+    let record = record_of(vec![UserRecord { open: vec![broken], ..seen(name, base, now) }], now);
+    (id, written(db.record(&record).await.expect("the store answers")))
+}
+
+fn written(recorded: Recorded) -> Vec<NotificationId> {
+    match recorded {
+        Recorded::Written(notifications) => notifications,
+        other => panic!("nothing was written: {other:?}"),
+    }
+}
+
+async fn claim_check(db: &Db, id: CheckId, now: DateTime<Utc>) -> (ClaimedCheck, Lease) {
+    let lease = lease(now);
+    match db.claim_check(id, lease, now).await.expect("the store answers") {
+        Claim::Won(claimed) => (claimed, lease),
+        other => panic!("the check cannot be claimed: {other:?}"),
+    }
+}
+
+async fn claim_notification(db: &Db, id: NotificationId, now: DateTime<Utc>) -> (Notification, Lease) {
+    let lease = lease(now);
+    match db.claim_notification(id, lease, now).await.expect("the store answers") {
+        Claim::Won(claimed) => (claimed, lease),
+        other => panic!("the notification cannot be claimed: {other:?}"),
+    }
+}
+
+fn new_sweep(schedule: &str, tick: DateTime<Utc>) -> NewSweep {
+    NewSweep {
+        id: SweepId(Uuid::now_v7()),
+        schedule: schedule.to_owned(),
+        tick,
+        start_at: tick,
+        trigger: Trigger::Tick,
+        mode: SweepMode::Full,
+        overlap: Overlap::Skip,
+    }
+}
+
+fn change(state: SweepState, claimable_from: DateTime<Utc>) -> SweepChange {
+    SweepChange { state, note: None, users_expected: None, claimable_from }
+}
+
+/// A sweep in *paging*, claimed.
+async fn paging_sweep(db: &Db, sweep: &NewSweep) -> (Sweep, Lease) {
+    assert!(db.insert_sweep(sweep, at(0)).await.expect("the store answers"));
+    let lease = lease(at(0));
+    let claimed = db.claim_sweep(lease, at(0)).await.expect("the store answers").expect("it can be carried on");
+    let paging = change(SweepState::Paging, lease.until);
+    assert!(db.set_sweep_state(claimed.id, lease.token, &paging, at(0)).await.expect("the store answers"));
+    (claimed, lease)
+}
+
+/// A sweep in *draining* with these chunks.
+async fn draining_sweep(db: &Db, sweep: &NewSweep, chunks: &[&[&str]]) -> (SweepId, Vec<CheckId>, Lease) {
+    let (sweep, lease) = paging_sweep(db, sweep).await;
+    let chunks: Vec<Check> =
+        (0_i64..).zip(chunks).map(|(seq, users)| Check { sweep: Some(sweep.id), seq, ..check(users) }).collect();
+    let ids = chunks.iter().map(|chunk| chunk.id).collect();
+    let page = SweepPage { chunks, cursor: None, last: true };
+    assert!(db.append_page(sweep.id, lease.token, &page, at(0)).await.expect("the store answers"));
+    (sweep.id, ids, lease)
+}
+
+/// Claims a check and records that its users were seen, with a tally.
+async fn finish_check(db: &Db, id: CheckId, tally: Tally, now: DateTime<Utc>) {
+    let (claimed, lease) = claim_check(db, id, now).await;
+    let record =
+        Record { fence: Some((id, lease.token)), sweep: claimed.check.sweep, tally, ..record_of(Vec::new(), now) };
+    written(db.record(&record).await.expect("the store answers"));
+}

@@ -11,13 +11,18 @@ use apalis_core::task::Task;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::task::task_id::TaskId;
 use apalis_core::worker::context::WorkerContext;
+use tokio_util::sync::CancellationToken;
 use tower::layer::util::Identity;
 
 use crate::domain::port::Entry;
 
 /// Entries that were fetched and wait for a free handler; closing it ends the worker once its handlers are done.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Feed(Arc<Mutex<State>>);
+#[derive(Debug, Clone)]
+pub(super) struct Feed {
+    state: Arc<Mutex<State>>,
+    /// From here on nothing begins, whoever notices first.
+    soft: CancellationToken,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -27,8 +32,12 @@ struct State {
 }
 
 impl Feed {
+    pub(super) fn new(soft: CancellationToken) -> Self {
+        Self { state: Arc::default(), soft }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds entries; those that come after the end are handed back.
@@ -69,12 +78,14 @@ impl Backend for Feed {
         _: &WorkerContext,
     ) -> Poll<Option<Result<Task<Entry>, Infallible>>> {
         let mut state = self.state();
+        if state.closed || self.soft.is_cancelled() {
+            return Poll::Ready(None);
+        }
         match state.entries.pop_front() {
             Some(entry) => {
                 let id = TaskId::from_string(entry.id.as_str());
                 Poll::Ready(Some(Ok(TaskBuilder::new(entry).task_id(id).build())))
             }
-            None if state.closed => Poll::Ready(None),
             None => {
                 state.waker = Some(context.waker().clone());
                 Poll::Pending

@@ -17,7 +17,8 @@
 //!
 //! Supported: one Redis or Valkey, or whatever speaks for one behind one address (a managed primary endpoint, a proxy), with
 //! password, user name and TLS (`rediss://`, public certificate authorities) by URL. Not supported: asking Sentinel for the
-//! primary, and Redis Cluster (the keys would fit, the client does not follow redirections).
+//! primary, and Redis Cluster (the keys would fit, the client does not follow redirections). A user of its own needs the keys
+//! `{P}:*` and `+@stream +@sortedset +@scripting +@transaction +get +set +time`; with `+info` the start can check the server.
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;

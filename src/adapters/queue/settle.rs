@@ -184,14 +184,13 @@ where
         let settlements = Arc::clone(&self.settlements);
         let working = self.inner.call(task);
         Box::pin(async move {
-            match working.await {
-                Ok(handled) => settlements.note(entry, handled),
-                Err(_) => {
-                    // The panic's own text is not repeated here: it may hold anything.
-                    let (lane, deliveries) = (entry.lane.as_str(), entry.deliveries);
-                    tracing::error!(lane, entry = entry.id, deliveries, "a handler panicked; the job comes again");
-                    settlements.let_go(&entry);
-                }
+            if let Ok(handled) = working.await {
+                settlements.note(entry, handled);
+            } else {
+                // The panic's own text is not repeated here: it may hold anything.
+                let (lane, deliveries) = (entry.lane.as_str(), entry.deliveries);
+                tracing::error!(lane, entry = entry.id, deliveries, "a handler panicked; the job comes again");
+                settlements.let_go(&entry);
             }
             Ok(())
         })

@@ -103,7 +103,7 @@ pub async fn work(
     let hold = Arc::new(Hold::new(concurrency + spec.prefetch));
     let settlements = Arc::new(Settlements::new(Arc::clone(&hold)));
     let outage = Arc::new(Outage::new(spec.name.clone()));
-    let feed = Feed::default();
+    let feed = Feed::new(stop.soft.clone());
     let finished = CancellationToken::new();
 
     let mut loops = JoinSet::new();
@@ -119,6 +119,7 @@ pub async fn work(
     loops.spawn(intake.run(stop.soft.clone()));
     loops.spawn({
         let (store, hold, outage, finished) = (store.clone(), hold.clone(), outage.clone(), finished.clone());
+        let consumer = consumer.clone();
         async move {
             let renewing = renew(&*store, &consumer, spec.lease, &hold, &outage);
             let _ = finished.run_until_cancelled(renewing).await;
@@ -135,7 +136,7 @@ pub async fn work(
         async move { settlements.run(&*store, &outage, finished).await }
     });
 
-    let mut engine = engine(&spec.name, concurrency, feed, settlements, handler);
+    let mut engine = engine(&consumer, concurrency, feed, settlements, handler);
     let mut running = true;
     loop {
         tokio::select! {

@@ -27,7 +27,7 @@ pub(super) struct Waiting {
 pub(super) struct Place<'a> {
     /// The hold; none makes them pending.
     pub(super) hold: Option<&'a str>,
-    /// When they are due, whatever they were before; none keeps it.
+    /// When they are due, whatever they were before; none keeps the earliest.
     pub(super) due_at: Option<DateTime<Utc>>,
     /// Since when they wait to be pushed; none: at once.
     pub(super) waiting_since: Option<DateTime<Utc>>,

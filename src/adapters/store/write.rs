@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::row::{Id, name};
-use crate::domain::id::{AccountId, UserId};
+use crate::domain::id::UserId;
 use crate::domain::port::{CheckOutcome, Record, UserRecord};
 use crate::domain::sweep::Check;
 
@@ -112,10 +112,12 @@ pub(super) fn accounts<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
 
 /// One row an account that vanished.
 pub(super) fn gone<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
-    let row = |user: &UserId, account: &AccountId, at: DateTime<Utc>| json!({"user_id": user, "account_id": account, "gone_at": E::time(at)});
     users
         .iter()
-        .flat_map(|user| user.gone.iter().map(move |account| row(&user.user, account, user.observed_at)))
+        .flat_map(|user| user.gone.iter().map(move |account| (user, account)))
+        .map(|(user, account)| {
+            json!({"user_id": user.user, "account_id": account, "gone_at": E::time(user.observed_at)})
+        })
         .collect()
 }
 

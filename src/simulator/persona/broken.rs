@@ -154,4 +154,18 @@ pub(super) const PERSONAS: &[Persona] = &[
         mailed: SECOND_BROKEN,
         ..P
     },
+    Persona {
+        name: "expired_max_failures_then_failed",
+        why: "repeated failures are a sign of a credential that worked too, so the failed reconnect counts as broken",
+        rows: &[failed(0).days(2), row(0, "EXPIRED").because(MAX_FAILURES).days(30)],
+        mailed: FIRST_BROKEN,
+        ..P
+    },
+    Persona {
+        name: "revoked_with_evidence_then_failed",
+        why: "any row of the slot may show that it once worked, also one that would not decide as broken itself",
+        rows: &[row(0, "REVOKED").because(PERMANENT).days(30), failed(0).days(2)],
+        mailed: SECOND_BROKEN,
+        ..P
+    },
 ];

@@ -12,7 +12,7 @@ pub(super) const PERSONAS: &[Persona] = &[
     Persona {
         name: "healthy_one",
         why: "the only account is ACTIVE",
-        weight: 260,
+        weight: 300,
         rows: &[active(0).days(90)],
         breaks: Breaks::Row(0),
         ..P
@@ -20,7 +20,7 @@ pub(super) const PERSONAS: &[Persona] = &[
     Persona {
         name: "healthy_three",
         why: "three apps, all ACTIVE",
-        weight: 300,
+        weight: 450,
         rows: &[active(0).days(200), active(1).days(60), active(2).days(3)],
         breaks: Breaks::Row(1),
         ..P
@@ -28,7 +28,7 @@ pub(super) const PERSONAS: &[Persona] = &[
     Persona {
         name: "healthy_five",
         why: "five apps, all ACTIVE",
-        weight: 260,
+        weight: 380,
         rows: &[
             active(0).days(300),
             active(1).days(200).config(1),
@@ -155,7 +155,7 @@ pub(super) const PERSONAS: &[Persona] = &[
     },
     Persona {
         name: "revoked_by_user",
-        why: "revoking is a choice",
+        why: "whoever revokes an account does not want it any more",
         rows: &[row(0, "REVOKED").because("Revoked via user-initiated revoke endpoint")],
         ..P
     },
@@ -187,6 +187,12 @@ pub(super) const PERSONAS: &[Persona] = &[
         name: "expired_by_user",
         why: "the status was set by hand, so it was meant",
         rows: &[row(0, "EXPIRED").because(BY_USER)],
+        ..P
+    },
+    Persona {
+        name: "failed_by_user",
+        why: "FAILED, but set by hand, so it was meant",
+        rows: &[failed(0).because(BY_USER)],
         ..P
     },
     Persona {

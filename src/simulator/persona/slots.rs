@@ -56,6 +56,26 @@ pub(super) const PERSONAS: &[Persona] = &[
         ..P
     },
     Persona {
+        name: "different_alias_beside_none",
+        why: "personal does not replace work, but the account without an alias does",
+        rows: &[expired(0).alias("work").days(30), active(0).alias("personal").days(20), active(0).days(5)],
+        ..P
+    },
+    Persona {
+        name: "evidence_of_another_slot",
+        why: "that work once worked says nothing of personal, which never did: one item of each kind",
+        rows: &[expired(0).alias("work").days(30), failed(0).alias("personal").days(3)],
+        mailed: &[(0, Kind::Broken), (1, Kind::AttemptFailed)],
+        ..P
+    },
+    Persona {
+        name: "broken_on_two_auth_configs",
+        why: "two slots of one app, neither replaced by anything ACTIVE: one digest, two items",
+        rows: &[expired(0).days(30), expired(0).config(1).days(20)],
+        mailed: BOTH_BROKEN,
+        ..P
+    },
+    Persona {
         name: "both_aliases_broken",
         why: "two accounts of one app, both broken: one digest, two items",
         rows: &[expired(0).alias("work").days(30), expired(0).alias("personal").days(20)],

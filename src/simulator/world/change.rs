@@ -85,7 +85,7 @@ impl World {
             token: token.clone(),
         };
         account.redirect_url = Some(link.url.clone());
-        state.deadlines.insert((link.expires_at, account.id.clone()), ());
+        state.deadlines.insert((link.expires_at, account.id.clone()));
         state.links.insert(token, link.clone());
         (account, link)
     }

@@ -1,6 +1,6 @@
 //! Mails that arrive: over connections that are used again, into folders, into another implementation's server.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use connection_auditor::adapters::mailer::{Mail, Mailer, Outbox, SendError, Transport};
 use connection_auditor::config;
@@ -8,7 +8,7 @@ use futures::future::join_all;
 use mail_parser::MessageParser;
 use tokio_util::task::TaskTracker;
 
-use super::{digest, mail, mailer, mixed_kinds, notify, slack, smtp};
+use super::{digest, mail, mailer, mixed_kinds, notify, slack, smtp, until};
 use crate::support::server;
 use crate::support::smtp::{Act, At, SmtpServer};
 
@@ -242,13 +242,4 @@ async fn another_implementation_takes_the_mail() {
     assert_eq!(ids, composed.iter().map(Mail::message_id).collect::<Vec<_>>());
     child.kill().unwrap();
     child.wait().unwrap();
-}
-
-/// Waits for something that other threads bring about.
-async fn until(done: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while !done() {
-        assert!(Instant::now() < deadline, "it did not happen within 5 s");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

@@ -88,11 +88,13 @@ async fn silence_or_a_lost_connection_is_ambiguous_only_once_the_content_is_unde
 }
 
 #[rstest]
-#[case::after_data(At::Data, Class::Transient)]
-#[case::after_the_content(At::Kept, Class::Ambiguous)]
+#[case::no_code_to_data(At::Data, 999, Class::Transient)]
+#[case::ok_to_data(At::Data, 250, Class::Transient)]
+#[case::no_code_to_the_content(At::Kept, 999, Class::Ambiguous)]
+#[case::go_on_to_the_content(At::Kept, 354, Class::Ambiguous)]
 #[tokio::test]
-async fn an_answer_that_is_none_counts_as_no_answer(#[case] at: At, #[case] expected: Class) {
-    let (error, _) = suffer(at, Act::Reply(999, "what?")).await;
+async fn an_answer_that_is_none_counts_as_no_answer(#[case] at: At, #[case] code: u16, #[case] expected: Class) {
+    let (error, _) = suffer(at, Act::Reply(code, "what?")).await;
     assert_eq!(class(&error), expected, "{error}");
 }
 

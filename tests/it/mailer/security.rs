@@ -10,7 +10,7 @@ use connection_auditor::config;
 use rstest::rstest;
 use tokio_util::task::TaskTracker;
 
-use super::{mail, mailer, notify, smtp, smtp_of};
+use super::{mail, mailer, notify, smtp, smtp_of, until};
 use crate::support::smtp::{Act, At, Options, SmtpServer, Tls};
 
 const USER: &str = "postmaster@acme.example";
@@ -214,11 +214,17 @@ async fn nothing_of_a_mail_or_a_login_reaches_the_log_at_any_level() {
         .with_writer(move || writer.clone())
         .with_ansi(false)
         .finish();
+    // With a single dispatcher, tracing lets whichever thread meets a log line first decide for all whether it is wanted,
+    // and the other tests' threads want none: a second dispatcher makes it ask ours.
+    let _second = tracing::Dispatch::new(
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(io::sink).finish(),
+    );
     let _guard = tracing::subscriber::set_default(subscriber);
     let server = server(Tls::Starttls, None).await;
     let mailer = mailer(with_login(smtp_of(&server, Tls::Starttls), PASSWORD));
     mailer.send(&mail(&mailer, "ann@example.org", 1)).await.unwrap();
     server.end_idle("421 4.4.2 idle too long\r\n");
+    until(|| server.open_connections() == 0).await;
     mailer.send(&mail(&mailer, "ann@example.org", 2)).await.unwrap();
     server.fault(At::Rcpt, Act::Reply(550, "5.1.1 ann@example.org is unknown"));
     mailer.send(&mail(&mailer, "ann@example.org", 3)).await.unwrap_err();

@@ -41,6 +41,10 @@ async fn a_flushed_redis_is_used_as_a_new_queue_by_whoever_comes_first() {
     store.depths().await.expect("depths");
     store.push(LANE, &jobs(["pushed before the group is there"])).await.expect("push");
     assert_eq!(fetch_one(&*store, "a").await.payload, "pushed before the group is there");
+    let before = store.generation().await.expect("generation");
+    let lost = format!("{{{}}}:jobs:{}", queue.settings.key_prefix, Lane::Notify.as_str());
+    ::redis::cmd("DEL").arg(lost).query_async::<()>(&mut queue.redis().await).await.expect("deleted");
+    assert_ne!(store.generation().await.expect("generation"), before, "a single lost stream shows too");
     // A reader that is blocked in the moment of the flush, too.
     let other = Arc::clone(&store);
     let push = async {
@@ -160,4 +164,27 @@ async fn consumers_that_are_gone_are_forgotten_and_those_that_hold_something_are
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(held > 0, "what the dead one held was taken over first");
+}
+
+#[tokio::test]
+async fn a_user_with_the_documented_rights_is_enough() {
+    let redis = Redis::start();
+    let mut queue = Queue::at(&redis.url());
+    let keys = format!("~{{{}}}:*", queue.settings.key_prefix);
+    let rights = "on >horse +@stream +@sortedset +@scripting +@transaction +get +set +time";
+    let mut command = ::redis::cmd("ACL");
+    command.arg("SETUSER").arg("auditor").arg(rights.split(' ').collect::<Vec<_>>()).arg(keys);
+    command.query_async::<()>(&mut queue.redis().await).await.expect("a user");
+    queue.settings.url = format!("redis://auditor:horse@127.0.0.1:{}/", redis.port).into();
+    let store = queue.open().await;
+    store.push(LANE, &jobs(["x"])).await.expect("push");
+    let entry = fetch_one(&*store, "a").await;
+    store.renew("a", std::slice::from_ref(&entry)).await.expect("renew");
+    let again = reclaim_one(&*store, "b", A_WHILE).await.expect("reclaim");
+    store.give_back(&[again]).await.expect("give back");
+    let entry = fetch_one(&*store, "a").await;
+    store.delay(&entry, chrono::DateTime::UNIX_EPOCH).await.expect("delay");
+    assert_eq!(store.promote().await.expect("promote"), 1);
+    store.ack(&[fetch_one(&*store, "a").await]).await.expect("ack");
+    assert_eq!(super::depth(&*store, LANE).await, (0, 0, 0));
 }

@@ -178,7 +178,9 @@ async fn two_workers_do_two_thousand_jobs_once_each_within_their_concurrency(que
         assert!((2..=8).contains(&stage.most_running.load(Ordering::SeqCst)), "{:?}", stage.most_running);
     }
     assert!(stages[0].done.lock().expect("no poison").keys().all(|job| stages[1].begun(job).0 == 0));
-    stops.iter().for_each(|stop| stop.soft.cancel());
+    for stop in &stops {
+        stop.soft.cancel();
+    }
     crew.end(A_WHILE).await;
 }
 
@@ -279,7 +281,9 @@ async fn a_live_slow_job_is_not_robbed(queue: Queue) {
     until("all are done", A_WHILE, async || stage.done() == 4).await;
     until_empty(&*store).await;
     assert!((0..4).all(|job| stage.begun(&job.to_string()) == (1, 1)));
-    stops.iter().for_each(|stop| stop.soft.cancel());
+    for stop in &stops {
+        stop.soft.cancel();
+    }
     crew.end(A_WHILE).await;
 }
 
@@ -357,9 +361,9 @@ async fn a_soft_stop_ends_in_bounded_time_when_redis_is_down_or_silent() {
         store.push(LANE, &jobs(0..8)).await.expect("push");
         until("four run", A_WHILE, async || stage.running() == 4).await;
         if silent {
-            redis.freeze()
+            redis.freeze();
         } else {
-            redis.kill()
+            redis.kill();
         }
         stop.soft.cancel();
         stage.gate.add_permits(100);

@@ -11,9 +11,9 @@ mod sweeps;
 
 use std::str::FromStr;
 
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use super::connect::{ConnectError, MIGRATIONS_TABLE, check_versions};
 use crate::config;
@@ -54,10 +54,26 @@ async fn pool(settings: &config::Database, url: &str) -> Result<(PgPool, String)
     let pool = PgPoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(settings.acquire_timeout)
-        .connect_with(options)
-        .await
-        .map_err(|error| ConnectError::unreachable(&place, &error))?;
-    Ok((pool, place))
+        .connect_with(options.clone())
+        .await;
+    match pool {
+        Ok(pool) => Ok((pool, place)),
+        Err(error) => {
+            let error = reason(error, settings, &options).await;
+            Err(ConnectError::unreachable(&place, &error))
+        }
+    }
+}
+
+/// A pool that was refused goes on trying and at last says only that its time is up; one more try says why.
+async fn reason(error: sqlx::Error, settings: &config::Database, options: &PgConnectOptions) -> sqlx::Error {
+    if !matches!(error, sqlx::Error::PoolTimedOut) {
+        return error;
+    }
+    match tokio::time::timeout(settings.acquire_timeout, PgConnection::connect_with(options)).await {
+        Ok(Err(reason)) => reason,
+        Ok(Ok(_)) | Err(_) => error,
+    }
 }
 
 fn migrator() -> Migrator {

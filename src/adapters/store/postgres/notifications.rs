@@ -31,7 +31,8 @@ impl NotificationStore for PostgresStore {
         let action = "claiming a notification";
         let row: Option<NotificationRow> = sqlx::query_as(
             "-- claim_notification
-             UPDATE auditor_notifications AS n SET ambiguous = n.ambiguous + CASE WHEN n.state = 'sending' THEN 1 ELSE 0 END,
+             UPDATE auditor_notifications AS n SET
+                 ambiguous = n.ambiguous + CASE WHEN n.state = 'sending' THEN 1 ELSE 0 END,
                  state = 'claimed', token = $2, lease_until = $3, lease_micros = $5, reclaim_after = NULL
              WHERE n.id = $1 AND ((n.state = 'pending' AND n.due_at <= $4)
                  OR (n.state IN ('claimed', 'sending') AND n.lease_until <= $4))
@@ -132,8 +133,10 @@ impl NotificationStore for PostgresStore {
         };
         let settled = sqlx::query(
             "-- settle
-             UPDATE auditor_notifications SET state = $3, error = $4, attempts = attempts + CASE WHEN $5 THEN 1 ELSE 0 END,
-                 sent_at = CASE WHEN $3 = 'sent' THEN $6::timestamptz END, settled_at = $6, token = NULL, lease_until = NULL
+             UPDATE auditor_notifications SET state = $3, error = $4,
+                 attempts = attempts + CASE WHEN $5 THEN 1 ELSE 0 END,
+                 sent_at = CASE WHEN $3 = 'sent' THEN $6::timestamptz END, settled_at = $6,
+                 token = NULL, lease_until = NULL
              WHERE id = $1 AND token = $2 AND state IN ('claimed', 'sending')",
         )
         .bind(Id(id.0))

@@ -292,7 +292,9 @@ pub(super) async fn insert_checks(
 async fn end_checks(connection: &mut PgConnection, id: SweepId, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query(
         "-- end_checks
-         UPDATE auditor_checks SET state = 'done', finished_at = $2 WHERE sweep_id = $1 AND state = 'queued'",
+         UPDATE auditor_checks SET state = 'done', finished_at = $2 WHERE id IN (
+             SELECT c.id FROM auditor_checks AS c WHERE c.sweep_id = $1 AND c.state = 'queued'
+             ORDER BY c.id FOR NO KEY UPDATE)",
     )
     .bind(Id(id.0))
     .bind(At(now))

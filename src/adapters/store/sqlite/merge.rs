@@ -18,8 +18,11 @@ pub(super) async fn put_back(
     let rows: Vec<Waiting> = sqlx::query_as(
         "-- waiting_beside
          SELECT n.id, n.user_id, n.due_at FROM auditor_notifications AS n
-         WHERE n.id IN (SELECT value FROM json_each($1)) OR (n.user_id IN (SELECT o.user_id FROM auditor_notifications AS o WHERE o.id IN (SELECT value FROM json_each($1)))
-             AND n.state = CASE WHEN $2 IS NULL THEN 'pending' ELSE 'held' END AND n.hold IS $2)
+         WHERE n.id IN (
+             SELECT value FROM json_each($1)
+             UNION SELECT w.id FROM auditor_notifications AS o JOIN auditor_notifications AS w ON w.user_id = o.user_id
+             WHERE o.id IN (SELECT value FROM json_each($1))
+                 AND w.state = CASE WHEN $2 IS NULL THEN 'pending' ELSE 'held' END AND w.hold IS $2)
          ORDER BY n.user_id, n.ambiguous DESC, n.attempts DESC, n.id",
     )
     .bind(Json(notifications))

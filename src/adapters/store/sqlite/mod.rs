@@ -93,7 +93,8 @@ fn migrator() -> Migrator {
 /// The versions that were applied; none if the file was never migrated.
 async fn applied(pool: &SqlitePool) -> sqlx::Result<Option<Vec<i64>>> {
     let known: bool = sqlx::query_scalar(
-        "-- is_migrated\nSELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'auditor_migrations')",
+        "-- is_migrated
+         SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'auditor_migrations')",
     )
     .fetch_one(pool)
     .await?;

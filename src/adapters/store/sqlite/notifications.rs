@@ -32,7 +32,8 @@ impl NotificationStore for SqliteStore {
         let action = "claiming a notification";
         let row: Option<NotificationRow> = sqlx::query_as(
             "-- claim_notification
-             UPDATE auditor_notifications AS n SET ambiguous = n.ambiguous + CASE WHEN n.state = 'sending' THEN 1 ELSE 0 END,
+             UPDATE auditor_notifications AS n SET
+                 ambiguous = n.ambiguous + CASE WHEN n.state = 'sending' THEN 1 ELSE 0 END,
                  state = 'claimed', token = $2, lease_until = $3, lease_micros = $5, reclaim_after = NULL
              WHERE n.id = $1 AND ((n.state = 'pending' AND n.due_at <= $4)
                  OR (n.state IN ('claimed', 'sending') AND n.lease_until <= $4))
@@ -89,7 +90,8 @@ impl NotificationStore for SqliteStore {
              WHERE n.id = $1 AND n.token = $2 AND n.state = 'claimed' AND NOT EXISTS (
                  SELECT 1 FROM auditor_notification_incidents AS i
                  JOIN auditor_notifications AS o ON o.id = i.notification_id
-                 WHERE i.incident_id IN (SELECT value FROM json_each($4)) AND o.id <> $1 AND i.listed AND o.state IN ('sending', 'sent'))",
+                 WHERE i.incident_id IN (SELECT value FROM json_each($4)) AND o.id <> $1 AND i.listed
+                     AND o.state IN ('sending', 'sent'))",
         )
         .bind(Id(id.0))
         .bind(Id(lease.token))
@@ -132,8 +134,10 @@ impl NotificationStore for SqliteStore {
         };
         let settled = sqlx::query(
             "-- settle
-             UPDATE auditor_notifications SET state = $3, error = $4, attempts = attempts + CASE WHEN $5 THEN 1 ELSE 0 END,
-                 sent_at = CASE WHEN $3 = 'sent' THEN $6 END, settled_at = $6, token = NULL, lease_until = NULL
+             UPDATE auditor_notifications SET state = $3, error = $4,
+                 attempts = attempts + CASE WHEN $5 THEN 1 ELSE 0 END,
+                 sent_at = CASE WHEN $3 = 'sent' THEN $6 END, settled_at = $6,
+                 token = NULL, lease_until = NULL
              WHERE id = $1 AND token = $2 AND state IN ('claimed', 'sending')",
         )
         .bind(Id(id.0))

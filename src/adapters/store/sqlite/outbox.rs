@@ -56,7 +56,7 @@ impl OutboxStore for SqliteStore {
         if !checks.is_empty() {
             sqlx::query(
                 "-- mark_checks_queued
-                 UPDATE auditor_checks SET queued_in = $2 
+                 UPDATE auditor_checks SET queued_in = $2
                  WHERE state = 'queued' AND id IN (SELECT value FROM json_each($1))",
             )
             .bind(Json(ids(&checks)))
@@ -68,7 +68,7 @@ impl OutboxStore for SqliteStore {
         if !notifications.is_empty() {
             sqlx::query(
                 "-- mark_notifications_queued
-                 UPDATE auditor_notifications SET queued_in = $2 
+                 UPDATE auditor_notifications SET queued_in = $2
                  WHERE state = 'pending' AND id IN (SELECT value FROM json_each($1))",
             )
             .bind(Json(ids(&notifications)))

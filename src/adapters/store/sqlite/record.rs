@@ -83,7 +83,8 @@ async fn record_users(
         "-- record_users
          INSERT INTO auditor_user_checks AS u
              (user_id, observed_at, decided_upon, sweep_id, checked_at, outcome, error)
-         SELECT r.value ->> 'user_id', r.value ->> 'observed_at', r.value ->> 'base', $2, $3, r.value ->> 'outcome', r.value ->> 'error'
+         SELECT r.value ->> 'user_id', r.value ->> 'observed_at', r.value ->> 'base', $2, $3, r.value ->> 'outcome',
+             r.value ->> 'error'
          FROM json_each($1) AS r
          WHERE TRUE ORDER BY r.value ->> 'user_id'
          ON CONFLICT (user_id) DO UPDATE SET observed_at = excluded.observed_at,
@@ -108,8 +109,10 @@ async fn record_accounts(connection: &mut SqliteConnection, users: &[&UserRecord
              INSERT INTO auditor_accounts (user_id, account_id, toolkit, auth_config, alias, status, reason,
                  is_disabled, auth_config_disabled, created_at, updated_at, expired_at, ever_active, active_with,
                  first_seen_at, changed_at, gone_at)
-             SELECT r.value ->> 'user_id', r.value ->> 'account_id', r.value ->> 'toolkit', r.value ->> 'auth_config', r.value ->> 'alias', r.value ->> 'status', r.value ->> 'reason', r.value ->> 'is_disabled',
-                 r.value ->> 'auth_config_disabled', r.value ->> 'created_at', r.value ->> 'updated_at', r.value ->> 'expired_at', r.value ->> 'ever_active', r.value ->> 'active_with',
+             SELECT r.value ->> 'user_id', r.value ->> 'account_id', r.value ->> 'toolkit', r.value ->> 'auth_config',
+                 r.value ->> 'alias', r.value ->> 'status', r.value ->> 'reason', r.value ->> 'is_disabled',
+                 r.value ->> 'auth_config_disabled', r.value ->> 'created_at', r.value ->> 'updated_at',
+                 r.value ->> 'expired_at', r.value ->> 'ever_active', r.value ->> 'active_with',
                  r.value ->> 'first_seen_at', r.value ->> 'changed_at', r.value ->> 'gone_at'
              FROM json_each($1) AS r WHERE TRUE
              ON CONFLICT (user_id, account_id) DO UPDATE SET toolkit = excluded.toolkit,
@@ -166,8 +169,9 @@ async fn open_incidents(connection: &mut SqliteConnection, users: &[&UserRecord]
         "-- open_incidents
          INSERT INTO auditor_incidents (id, user_id, toolkit, auth_config, alias, kind, account_id, status, reason,
              broke_at, opened_at)
-         SELECT r.value ->> 'id', r.value ->> 'user_id', r.value ->> 'toolkit', r.value ->> 'auth_config', r.value ->> 'alias', r.value ->> 'kind', r.value ->> 'account_id', r.value ->> 'status', r.value ->> 'reason',
-             r.value ->> 'broke_at', r.value ->> 'opened_at'
+         SELECT r.value ->> 'id', r.value ->> 'user_id', r.value ->> 'toolkit', r.value ->> 'auth_config',
+             r.value ->> 'alias', r.value ->> 'kind', r.value ->> 'account_id', r.value ->> 'status',
+             r.value ->> 'reason', r.value ->> 'broke_at', r.value ->> 'opened_at'
          FROM json_each($1) AS r WHERE TRUE
          ON CONFLICT DO NOTHING
          RETURNING id, user_id",

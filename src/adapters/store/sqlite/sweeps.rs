@@ -269,7 +269,8 @@ pub(super) async fn insert_checks(
     sqlx::query(
         "-- insert_checks
          INSERT INTO auditor_checks (id, sweep_id, seq, root, users, attempt, state, due_at, waiting_since)
-         SELECT r.value ->> 'id', r.value ->> 'sweep_id', r.value ->> 'seq', COALESCE($2, r.value ->> 'id'), r.value ->> 'users', r.value ->> 'attempt', 'queued', r.value ->> 'due_at', $3
+         SELECT r.value ->> 'id', r.value ->> 'sweep_id', r.value ->> 'seq', COALESCE($2, r.value ->> 'id'),
+             r.value ->> 'users', r.value ->> 'attempt', 'queued', r.value ->> 'due_at', $3
          FROM json_each($1) AS r WHERE TRUE
          ON CONFLICT DO NOTHING",
     )
