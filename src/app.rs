@@ -1,1 +1,234 @@
-//! All wiring, once.
+//! All wiring, once: which part is handed what.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
+
+use crate::adapters::composio::Composio;
+use crate::adapters::mailer::Mailer;
+use crate::adapters::queue::{self, WorkerSpec};
+use crate::adapters::store::{self, ConnectError};
+use crate::adapters::users::UsersSource;
+use crate::audit::{Auditor, Desk, Names, Outbox};
+use crate::config::{Config, NotifyMode};
+use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::job::Lane;
+use crate::domain::port::{JobHandler, JobStore, Store};
+use crate::pipeline::checker::Checker;
+use crate::pipeline::keeper::Keeper;
+use crate::pipeline::notifier::{MailRules, Notifier};
+use crate::pipeline::scheduler::Scheduler;
+use crate::pipeline::sweeper::Sweeper;
+use crate::shutdown::Shutdown;
+
+/// A stage that a replica runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Role {
+    /// Rings at the ticks of the schedules and makes sweeps.
+    Scheduler,
+    /// Pages through the users of a sweep.
+    Sweeper,
+    /// Checks users.
+    Checker,
+    /// Sends notifications.
+    Notifier,
+    /// Pushes what the queue lost, ends sweeps, deletes what is old.
+    Keeper,
+}
+
+/// A store and a queue, connected: enough for every command that reads, asks or hands over.
+pub struct App {
+    /// The settings.
+    pub config: Config,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// The transport.
+    pub queue: Arc<dyn JobStore>,
+}
+
+impl App {
+    /// Connects to the database and the queue. The embedded database is brought up to date by itself; a server's is not: that is
+    /// `connection-auditor migrate`, so that replicas of two versions never race.
+    ///
+    /// # Errors
+    /// One of them cannot be reached, or is not as it must be.
+    pub async fn connect(config: Config) -> anyhow::Result<Self> {
+        let store = match store::connect(&config.database).await {
+            Err(ConnectError::NotMigrated { .. }) if store::is_embedded(&config.database) => {
+                store::migrate(&config.database).await?;
+                store::connect(&config.database).await?
+            }
+            connected => connected?,
+        };
+        let queue = queue::connect(&config.queue).await?;
+        Ok(Self { config, clock: Arc::new(SystemClock), store, queue })
+    }
+
+    /// Hands stored rows over to the queue.
+    pub fn outbox(&self) -> Outbox {
+        Outbox::new(Arc::clone(&self.store), Arc::clone(&self.queue))
+    }
+
+    /// The app's users.
+    ///
+    /// # Errors
+    /// Their database cannot be reached, or is not as the settings say.
+    pub fn users(&self) -> anyhow::Result<Arc<UsersSource>> {
+        Ok(Arc::new(UsersSource::connect(&self.config.users, &self.config.database.url)?))
+    }
+
+    /// Runs these stages until told to stop; they finish what is in flight, unless told harder.
+    ///
+    /// # Errors
+    /// A stage ended by itself.
+    pub async fn run(&self, roles: &BTreeSet<Role>, shutdown: &Shutdown) -> anyhow::Result<()> {
+        let mut stages = Stages { running: JoinSet::new(), shutdown: shutdown.clone() };
+        let composio = Composio::new(self.config.composio.clone(), Arc::clone(&self.clock))?;
+        let users = self.users()?;
+        let hold_all = self.config.notify.mode == NotifyMode::Hold;
+        let policy = self.config.policy.clone();
+        let auditor =
+            Auditor::new(composio.clone(), Arc::clone(&self.store), policy.clone(), Arc::clone(&self.clock), hold_all);
+        let lease = self.config.queue.lease;
+        let desk = Desk::new(Arc::clone(&self.store), Arc::clone(&self.clock), lease, self.config.queue.max_deliveries);
+        let tasks = TaskTracker::new();
+
+        if roles.contains(&Role::Keeper) {
+            let keeper = Keeper {
+                store: Arc::clone(&self.store),
+                queue: Arc::clone(&self.queue),
+                outbox: self.outbox(),
+                clock: Arc::clone(&self.clock),
+                settings: self.config.keeper.clone(),
+                lease,
+            };
+            stages.start("keeper", keeper.run(shutdown.soft.clone()));
+        }
+        if roles.contains(&Role::Notifier) {
+            let mailer = Mailer::new(&self.config.notify, &self.config.mail, &tasks)?;
+            let notifier = Notifier {
+                rules: self.mail_rules(&mailer)?,
+                names: Names::new(composio.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)),
+                auditor: auditor.clone(),
+                store: Arc::clone(&self.store),
+                users: users.clone(),
+                mailer,
+                outbox: self.outbox(),
+                desk: desk.clone(),
+                clock: Arc::clone(&self.clock),
+                policy,
+            };
+            self.work(&mut stages, Lane::Notify, self.config.notify.concurrency, Arc::new(notifier));
+        }
+        if roles.contains(&Role::Checker) {
+            let checker: Arc<dyn JobHandler> = Arc::new(Checker {
+                auditor: auditor.clone(),
+                store: Arc::clone(&self.store),
+                outbox: self.outbox(),
+                desk,
+                clock: Arc::clone(&self.clock),
+                retry: self.config.check.retry,
+            });
+            self.work(&mut stages, Lane::CheckNow, self.config.check.concurrency, Arc::clone(&checker));
+            self.work(&mut stages, Lane::CheckSweep, self.config.check.concurrency, checker);
+        }
+        if roles.contains(&Role::Sweeper) {
+            let sweeper = Sweeper {
+                auditor,
+                store: Arc::clone(&self.store),
+                users,
+                outbox: self.outbox(),
+                clock: Arc::clone(&self.clock),
+                settings: self.config.sweep.clone(),
+                page_size: self.config.users.page_size,
+                users_per_job: self.config.check.users_per_job,
+            };
+            stages.start("sweeper", sweeper.run(shutdown.soft.clone()));
+        }
+        if roles.contains(&Role::Scheduler) {
+            let scheduler = Scheduler::new(self.config.schedules.clone(), self.store.clone(), Arc::clone(&self.clock))?;
+            stages.start_fallible("scheduler", scheduler.run(shutdown.soft.clone()));
+        }
+        stages.run_to_the_end().await
+    }
+
+    fn work(&self, stages: &mut Stages, lane: Lane, concurrency: usize, handler: Arc<dyn JobHandler>) {
+        let spec = WorkerSpec {
+            name: lane.as_str().to_owned(),
+            lane,
+            concurrency,
+            prefetch: concurrency,
+            lease: self.config.queue.lease,
+        };
+        let stop = queue::Stop { soft: stages.shutdown.soft.clone(), hard: stages.shutdown.hard.clone() };
+        stages.start_fallible(lane.as_str(), queue::work(spec, Arc::clone(&self.queue), handler, stop));
+    }
+
+    fn mail_rules(&self, mailer: &Mailer) -> anyhow::Result<MailRules> {
+        let notify = &self.config.notify;
+        Ok(MailRules {
+            reconnect_url: notify.reconnect_url.clone().context("notify.reconnect_url is not set")?,
+            domain: mailer.domain().to_owned(),
+            only_to: notify.only_to.clone(),
+            redirect_all_to: notify.redirect_all_to.as_deref().map(str::parse).transpose()?,
+            on_ambiguous: notify.on_ambiguous,
+            retry: notify.retry,
+        })
+    }
+}
+
+/// The stages that run in this process.
+struct Stages {
+    running: JoinSet<(&'static str, anyhow::Result<()>)>,
+    shutdown: Shutdown,
+}
+
+impl Stages {
+    fn start(&mut self, name: &'static str, stage: impl Future<Output = ()> + Send + 'static) {
+        self.running.spawn(async move {
+            stage.await;
+            (name, Ok(()))
+        });
+    }
+
+    fn start_fallible<E>(&mut self, name: &'static str, stage: impl Future<Output = Result<(), E>> + Send + 'static)
+    where
+        E: Into<anyhow::Error> + Send + 'static,
+    {
+        self.running.spawn(async move { (name, stage.await.map_err(Into::into)) });
+    }
+
+    /// Waits for all of them. If one ends although nobody asked, the others are stopped, and that is an error.
+    async fn run_to_the_end(mut self) -> anyhow::Result<()> {
+        let mut outcome = Ok(());
+        loop {
+            let ended = tokio::select! {
+                () = self.shutdown.hard.cancelled() => {
+                    tracing::warn!(event = "shutdown.hard", stages = self.running.len(), "leases give their work back");
+                    self.running.shutdown().await;
+                    return outcome;
+                }
+                ended = self.running.join_next() => ended,
+            };
+            let Some(ended) = ended else { return outcome };
+            let (name, result) = ended.unwrap_or_else(|error| ("stage", Err(anyhow::Error::from(error))));
+            let expected = self.shutdown.soft.is_cancelled();
+            match result {
+                Ok(()) if expected => tracing::debug!(event = "stage.stopped", name),
+                result => {
+                    let error = result.err().unwrap_or_else(|| anyhow::anyhow!("it ended by itself"));
+                    tracing::error!(event = "stage.failed", name, error = format!("{error:#}"));
+                    self.shutdown.soft.cancel();
+                    outcome = Err(error.context(format!("the stage {name} ended")));
+                }
+            }
+        }
+    }
+}

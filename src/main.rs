@@ -1,3 +1,7 @@
-//! The binary.
+//! The binary: its exit code is all that is decided here.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    connection_auditor::cli::main()
+}

@@ -23,6 +23,7 @@ CREATE TABLE auditor_sweeps (
     cursor text,
     next_seq bigint NOT NULL DEFAULT 0,
     paged_at timestamptz,
+    paused_since timestamptz,
     users_expected bigint,
     started_at timestamptz,
     finished_at timestamptz,
@@ -44,6 +45,7 @@ COMMENT ON COLUMN auditor_sweeps.cursor IS
 COMMENT ON COLUMN auditor_sweeps.next_seq IS 'The number of the next chunk.';
 COMMENT ON COLUMN auditor_sweeps.paged_at IS
     'When the last page was read; from then on paging is over, also while the sweep is paused.';
+COMMENT ON COLUMN auditor_sweeps.paused_since IS 'Since when it is paused.';
 COMMENT ON COLUMN auditor_sweeps.users_expected IS 'How many users the source said there are.';
 COMMENT ON COLUMN auditor_sweeps.started_at IS 'When paging began.';
 COMMENT ON COLUMN auditor_sweeps.finished_at IS 'When it came to a final state.';
@@ -201,6 +203,7 @@ CREATE TABLE auditor_notifications (
     due_at timestamptz NOT NULL,
     attempts bigint NOT NULL DEFAULT 0,
     ambiguous bigint NOT NULL DEFAULT 0,
+    unclear boolean NOT NULL DEFAULT FALSE,
     error text,
     sweep_id uuid,
     created_at timestamptz NOT NULL,
@@ -222,6 +225,8 @@ COMMENT ON COLUMN auditor_notifications.due_at IS 'Not before this instant.';
 COMMENT ON COLUMN auditor_notifications.attempts IS 'How often it was tried.';
 COMMENT ON COLUMN auditor_notifications.ambiguous IS
     'How often a try ended without an answer, so that the mail may have gone out.';
+COMMENT ON COLUMN auditor_notifications.unclear IS
+    'A lapsed sending was claimed again, and nobody has decided yet what that means.';
 COMMENT ON COLUMN auditor_notifications.error IS
     'Why it was skipped, failed, or could not be sent the last time; never an address.';
 COMMENT ON COLUMN auditor_notifications.sweep_id IS 'The sweep that made it; none for a re-audit; it may be pruned.';

@@ -35,6 +35,8 @@ CREATE TABLE auditor_sweeps (
     next_seq INTEGER NOT NULL DEFAULT 0,
     -- When the last page was read; from then on paging is over, also while the sweep is paused.
     paged_at INTEGER,
+    -- Since when it is paused.
+    paused_since INTEGER,
     -- How many users the source said there are.
     users_expected INTEGER,
     -- When paging began.
@@ -203,6 +205,8 @@ CREATE TABLE auditor_notifications (
     attempts INTEGER NOT NULL DEFAULT 0,
     -- How often a try ended without an answer, so that the mail may have gone out.
     ambiguous INTEGER NOT NULL DEFAULT 0,
+    -- A lapsed sending was claimed again, and nobody has decided yet what that means.
+    unclear INTEGER NOT NULL DEFAULT FALSE CHECK (unclear IN (FALSE, TRUE)),
     -- Why it was skipped, failed, or could not be sent the last time; never an address.
     error TEXT,
     -- The sweep that made it; none for a re-audit; it may be pruned.

@@ -7,56 +7,10 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Serialize;
 
+pub use crate::domain::policy::{AttemptFailed, Filter, Policy, Unfinished};
 use crate::domain::retry::Retry;
 
 use super::print;
-
-/// `[policy]`
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Policy {
-    /// Whether a failed attempt to connect is mailed about.
-    pub attempt_failed: AttemptFailed,
-    /// Whether an attempt that was never finished is mailed about.
-    pub unfinished: Unfinished,
-    /// Breakage older than this, when it is first seen, is dropped; unset: everything counts.
-    #[serde(serialize_with = "print::optional_duration")]
-    pub ignore_older_than: Option<Duration>,
-    /// Apps that mails are about.
-    pub toolkits: Filter,
-    /// Auth configs that mails are about.
-    pub auth_configs: Filter,
-}
-
-/// `policy.attempt_failed`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AttemptFailed {
-    /// One mail, with words of its own.
-    #[default]
-    Mail,
-    /// No mail.
-    Ignore,
-}
-
-/// `policy.unfinished`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unfinished {
-    /// No mail.
-    #[default]
-    Ignore,
-    /// One "finish connecting" mail a slot, ever.
-    Nudge,
-}
-
-/// Which names count: all but the excluded, or, if any are included, only those.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Filter {
-    /// If not empty, only these.
-    pub include: Vec<String>,
-    /// Never these.
-    pub exclude: Vec<String>,
-}
 
 /// `[notify]`
 #[derive(Clone, Serialize)]

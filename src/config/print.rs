@@ -93,11 +93,6 @@ pub(super) fn duration<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, 
     to.serialize_str(&show_duration(*value))
 }
 
-#[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
-pub(super) fn optional_duration<S: Serializer>(value: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    value.map(show_duration).serialize(to)
-}
-
 pub(super) fn address<S: Serializer>(value: &SecretString, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&show_url(value.expose_secret()))
 }

@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod clock;
+pub mod digest;
 pub mod history;
 pub mod id;
 pub mod incident;

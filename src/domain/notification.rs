@@ -77,6 +77,8 @@ pub struct Notification {
     pub attempts: u32,
     /// How often a try ended without an answer, so that the mail may have gone out.
     pub ambiguous: u32,
+    /// The last try ended in *sending*, and nobody has decided yet what that means.
+    pub unclear: bool,
     /// Why it was skipped, failed, or could not be sent the last time; never an address.
     pub error: Option<String>,
     /// The sweep that made it; none for a re-audit.

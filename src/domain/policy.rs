@@ -3,24 +3,30 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::incident::{Incident, IncidentKind};
 use super::slot::Slot;
 
 /// `[policy]`
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Policy {
     /// Whether a failed attempt to connect is mailed about.
     pub attempt_failed: AttemptFailed,
     /// Whether an attempt that was never finished is mailed about.
     pub unfinished: Unfinished,
     /// Breakage older than this, when it is first seen, is dropped; unset: everything counts.
+    #[serde(serialize_with = "as_text")]
     pub ignore_older_than: Option<Duration>,
     /// Apps that mails are about.
     pub toolkits: Filter,
     /// Auth configs that mails are about.
     pub auth_configs: Filter,
+}
+
+/// Durations are written as they are configured: `30d`.
+fn as_text<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| humantime::format_duration(duration).to_string()).serialize(to)
 }
 
 /// `policy.attempt_failed`

@@ -269,8 +269,8 @@ pub trait NotificationStore: Send + Sync + 'static {
         settlement: &Settlement,
         now: DateTime<Utc>,
     ) -> StoreResult<bool>;
-    /// The incidents of a user that were mailed already, with the time of the mail.
-    async fn mailed_incidents(&self, user: &UserId) -> StoreResult<HashMap<IncidentId, DateTime<Utc>>>;
+    /// The incidents of a user that were mailed already, or that a held notification carries.
+    async fn carried_incidents(&self, user: &UserId) -> StoreResult<HashMap<IncidentId, Carried>>;
     /// Closes all open incidents of a user (deleted from the app's own database).
     async fn close_incidents_of(&self, user: &UserId, resolution: Resolution, now: DateTime<Utc>) -> StoreResult<u64>;
     /// Notifications held under this name become pending, due `now`; only those made before `made_before`, if given.
@@ -287,6 +287,15 @@ pub trait NotificationStore: Send + Sync + 'static {
         made_before: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> StoreResult<u64>;
+}
+
+/// What became of an incident in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    /// A mail that went out then lists it.
+    Mailed(DateTime<Utc>),
+    /// A notification that waits for the operator carries it.
+    Held,
 }
 
 /// How a try to send ended.

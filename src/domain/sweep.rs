@@ -124,6 +124,10 @@ pub struct Sweep {
     pub cursor: Option<String>,
     /// The number of the next chunk.
     pub next_seq: i64,
+    /// The last page was read; only checks are outstanding.
+    pub paging_over: bool,
+    /// Since when it is paused.
+    pub paused_since: Option<DateTime<Utc>>,
     /// How many users the source said there are, when the sweep began.
     pub users_expected: Option<i64>,
     /// When paging began.

@@ -34,7 +34,7 @@ use crate::domain::port::Store;
 use postgres::PostgresStore;
 use sqlite::SqliteStore;
 
-/// Opens the store that `database.url` names. It must be migrated; a missing SQLite file is made, and then migrated first.
+/// Opens the store that `database.url` names. It must be migrated; a missing SQLite file is made.
 ///
 /// # Errors
 /// The URL cannot be used, nobody answers, or the database is not of this version; the text names the remedy.
@@ -56,6 +56,11 @@ pub async fn migrate(settings: &config::Database) -> Result<(), ConnectError> {
         Engine::Postgres => PostgresStore::migrate(settings, url).await,
         Engine::Sqlite => SqliteStore::migrate(settings, url).await,
     }
+}
+
+/// Whether `database.url` names a file of our own, which nobody else migrates.
+pub fn is_embedded(settings: &config::Database) -> bool {
+    matches!(Engine::of(settings.url.expose_secret()), Ok(Engine::Sqlite))
 }
 
 enum Engine {

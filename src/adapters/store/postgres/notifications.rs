@@ -18,7 +18,7 @@ use crate::domain::id::{IncidentId, NotificationId, UserId};
 use crate::domain::incident::Resolution;
 use crate::domain::lease::{Claim, Lease};
 use crate::domain::notification::Notification;
-use crate::domain::port::{NotificationStore, Settlement, StoreResult};
+use crate::domain::port::{Carried, NotificationStore, Settlement, StoreResult};
 
 #[async_trait]
 impl NotificationStore for PostgresStore {
@@ -33,10 +33,11 @@ impl NotificationStore for PostgresStore {
             "-- claim_notification
              UPDATE auditor_notifications AS n SET
                  ambiguous = n.ambiguous + CASE WHEN n.state = 'sending' THEN 1 ELSE 0 END,
-                 state = 'claimed', token = $2, lease_until = $3, lease_micros = $5, reclaim_after = NULL
+                 unclear = n.unclear OR n.state = 'sending', state = 'claimed', token = $2,
+                 lease_until = $3, lease_micros = $5, reclaim_after = NULL
              WHERE n.id = $1 AND ((n.state = 'pending' AND n.due_at <= $4)
                  OR (n.state IN ('claimed', 'sending') AND n.lease_until <= $4))
-             RETURNING id, user_id, state, hold, due_at, attempts, ambiguous, error, sweep_id, created_at, sent_at, (
+             RETURNING id, user_id, state, hold, due_at, attempts, ambiguous, unclear, error, sweep_id, created_at, sent_at, (
                  SELECT jsonb_agg(i.incident_id) FROM auditor_notification_incidents AS i
                  WHERE i.notification_id = $1) AS incidents",
         )
@@ -86,7 +87,7 @@ impl NotificationStore for PostgresStore {
         // prepared this one did not know of that, and finds out on the next try.
         let begun = sqlx::query(
             "-- begin_sending
-             UPDATE auditor_notifications AS n SET state = 'sending', lease_until = $3
+             UPDATE auditor_notifications AS n SET state = 'sending', unclear = FALSE, lease_until = $3
              WHERE n.id = $1 AND n.token = $2 AND n.state = 'claimed' AND NOT EXISTS (
                  SELECT 1 FROM auditor_notification_incidents AS i
                  JOIN auditor_notifications AS o ON o.id = i.notification_id
@@ -151,18 +152,19 @@ impl NotificationStore for PostgresStore {
         Ok(settled.rows_affected() == 1)
     }
 
-    async fn mailed_incidents(&self, user: &UserId) -> StoreResult<HashMap<IncidentId, DateTime<Utc>>> {
-        let mailed: Vec<(Id, At)> = sqlx::query_as(
-            "-- mailed_incidents
+    async fn carried_incidents(&self, user: &UserId) -> StoreResult<HashMap<IncidentId, Carried>> {
+        let carried: Vec<(Id, Option<At>)> = sqlx::query_as(
+            "-- carried_incidents
              SELECT i.incident_id, n.sent_at FROM auditor_notifications AS n
-             JOIN auditor_notification_incidents AS i ON i.notification_id = n.id AND i.listed
-             WHERE n.user_id = $1 AND n.state = 'sent' AND n.sent_at IS NOT NULL",
+             JOIN auditor_notification_incidents AS i ON i.notification_id = n.id AND (i.listed OR n.state = 'held')
+             WHERE n.user_id = $1 AND n.state IN ('sent', 'held')",
         )
         .bind(user.as_str())
         .fetch_all(&self.pool)
         .await
         .map_err(failed("reading what a user was mailed"))?;
-        Ok(mailed.into_iter().map(|(id, at)| (IncidentId(id.0), at.0)).collect())
+        let carried_by = |sent: Option<At>| sent.map_or(Carried::Held, |at| Carried::Mailed(at.0));
+        Ok(carried.into_iter().map(|(id, sent)| (IncidentId(id.0), carried_by(sent))).collect())
     }
 
     async fn close_incidents_of(&self, user: &UserId, resolution: Resolution, now: DateTime<Utc>) -> StoreResult<u64> {
@@ -250,7 +252,7 @@ impl PostgresStore {
         let noted = sqlx::query(
             "-- note_try
              UPDATE auditor_notifications SET error = $3, attempts = attempts + CASE WHEN $4 THEN 1 ELSE 0 END,
-                 ambiguous = ambiguous + CASE WHEN $5 THEN 1 ELSE 0 END
+                 ambiguous = ambiguous + CASE WHEN $5 THEN 1 ELSE 0 END, unclear = FALSE
              WHERE id = $1 AND token = $2 AND state IN ('claimed', 'sending')",
         )
         .bind(Id(id.0))

@@ -19,7 +19,7 @@ impl ReportStore for PostgresStore {
         let action = "reading a sweep";
         let row: Option<SweepRow> = sqlx::query_as(
             "-- sweep
-             SELECT id, schedule, tick, start_at, asked_by, mode, state, note, cursor, next_seq, users_expected,
+             SELECT id, schedule, tick, start_at, asked_by, mode, state, note, cursor, next_seq, paged_at, paused_since, users_expected,
                  started_at, finished_at, tally
              FROM auditor_sweeps WHERE id = $1",
         )
@@ -37,7 +37,7 @@ impl ReportStore for PostgresStore {
         let action = "listing sweeps";
         let found: Vec<SweepRow> = sqlx::query_as(
             "-- sweeps
-             SELECT id, schedule, tick, start_at, asked_by, mode, state, note, cursor, next_seq, users_expected,
+             SELECT id, schedule, tick, start_at, asked_by, mode, state, note, cursor, next_seq, paged_at, paused_since, users_expected,
                  started_at, finished_at, tally
              FROM auditor_sweeps ORDER BY tick DESC, id DESC LIMIT $1",
         )
@@ -122,7 +122,7 @@ impl ReportStore for PostgresStore {
         let action = "listing notifications";
         let found: Vec<NotificationRow> = sqlx::query_as(
             "-- notifications
-             SELECT n.id, n.user_id, n.state, n.hold, n.due_at, n.attempts, n.ambiguous, n.error, n.sweep_id,
+             SELECT n.id, n.user_id, n.state, n.hold, n.due_at, n.attempts, n.ambiguous, n.unclear, n.error, n.sweep_id,
                  n.created_at, n.sent_at, (
                      SELECT jsonb_agg(i.incident_id) FROM auditor_notification_incidents AS i
                      WHERE i.notification_id = n.id) AS incidents

@@ -104,8 +104,8 @@ impl SweepStore for PostgresStore {
                              SELECT 1 FROM auditor_sweeps AS o WHERE o.schedule = s.schedule AND o.id <> s.id
                                  AND o.state IN ('paging', 'draining', 'paused'))))
                  ORDER BY s.tick, s.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
-             RETURNING id, schedule, tick, start_at, asked_by, mode, state, note, cursor, next_seq, users_expected,
-                 started_at, finished_at, tally",
+             RETURNING id, schedule, tick, start_at, asked_by, mode, state, note, cursor, next_seq, paged_at,
+                 paused_since, users_expected, started_at, finished_at, tally",
         )
         .bind(Id(lease.token))
         .bind(At(lease.until))
@@ -145,6 +145,7 @@ impl SweepStore for PostgresStore {
              UPDATE auditor_sweeps SET
                  state = CASE WHEN $3 = 'paging' AND paged_at IS NOT NULL THEN 'draining' ELSE $3 END,
                  note = $4, users_expected = COALESCE($5, users_expected), lease_until = $6,
+                 paused_since = CASE WHEN $3 = 'paused' THEN COALESCE(paused_since, $7) END,
                  started_at = CASE WHEN $3 = 'paging' THEN COALESCE(started_at, $7) ELSE started_at END,
                  finished_at = CASE WHEN $8 THEN $7 ELSE finished_at END
              WHERE id = $1 AND token = $2 AND state IN ('pending', 'paging', 'draining', 'paused')",
@@ -212,14 +213,16 @@ impl SweepStore for PostgresStore {
         Ok(rows(outstanding))
     }
 
-    async fn pause_sweep(&self, id: SweepId, note: &str, _now: DateTime<Utc>) -> StoreResult<()> {
+    async fn pause_sweep(&self, id: SweepId, note: &str, now: DateTime<Utc>) -> StoreResult<()> {
         sqlx::query(
             "-- pause_sweep
-             UPDATE auditor_sweeps SET state = 'paused', note = $2, token = NULL, lease_until = NULL
+             UPDATE auditor_sweeps SET state = 'paused', note = $2, paused_since = COALESCE(paused_since, $3), token = NULL,
+                 lease_until = NULL
              WHERE id = $1 AND state IN ('paging', 'draining')",
         )
         .bind(Id(id.0))
         .bind(clean(note))
+        .bind(At(now))
         .execute(&self.pool)
         .await
         .map_err(failed("pausing a sweep"))?;
@@ -247,8 +250,8 @@ impl SweepStore for PostgresStore {
                  UPDATE auditor_sweeps SET state = $2, note = $3, tally = $4, finished_at = $5, token = NULL,
                      lease_until = NULL
                  WHERE id = $1
-                 RETURNING id, schedule, tick, start_at, asked_by, mode, state, note, cursor, next_seq,
-                     users_expected, started_at, finished_at, tally",
+                 RETURNING id, schedule, tick, start_at, asked_by, mode, state, note, cursor, next_seq, paged_at,
+                 paused_since, users_expected, started_at, finished_at, tally",
             )
             .bind(id)
             .bind(if nobody { SweepState::Failed } else { SweepState::Completed }.as_str())

@@ -1,0 +1,130 @@
+//! The keeper looks every few seconds: what the database says is due and the queue does not have is pushed again, sweeps that
+//! have nothing left to do are ended, and what is old is deleted. One replica at a time holds the office.
+//!
+//! A row is pushed again for one of two reasons, never because it has waited long: the queue is not the one it was pushed
+//! into (its generation changed: it was wiped; or a crash came between row and push), or the lease of whoever worked on it
+//! has lapsed and no other worker took it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::audit::Outbox;
+use crate::config;
+use crate::domain::clock::Clock;
+use crate::domain::job::Job;
+use crate::domain::lease::Lease;
+use crate::domain::port::{JobStore, QueueError, Store, StoreError};
+use crate::domain::sweep::{Sweep, SweepState};
+
+/// Rows pushed at once.
+const BATCH: u32 = 1_000;
+/// How long a row that was just written is left to whoever wrote it.
+const FRESH: TimeDelta = TimeDelta::seconds(5);
+/// How often what is old is deleted.
+const PRUNE_EVERY: TimeDelta = TimeDelta::minutes(10);
+
+/// Keeps the house.
+pub struct Keeper {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// The transport.
+    pub queue: Arc<dyn JobStore>,
+    /// From one to the other.
+    pub outbox: Outbox,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How often, and how long things are kept.
+    pub settings: config::Keeper,
+    /// The length of the leases that workers hold.
+    pub lease: Duration,
+}
+
+/// A round could not be ended.
+#[derive(Debug, thiserror::Error)]
+enum KeeperError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl Keeper {
+    /// Keeps the house until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let token = Uuid::new_v4();
+        let mut pruned_at = self.clock.now();
+        let mut failing = false;
+        loop {
+            match self.round(token, &mut pruned_at).await {
+                Ok(()) => failing = false,
+                Err(error) if failing => tracing::debug!(event = "keeper.round_failed", %error),
+                Err(error) => {
+                    failing = true;
+                    tracing::warn!(event = "keeper.round_failed", %error, "it tries again every {:?}", self.settings.interval);
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(self.settings.interval) => {}
+            }
+        }
+    }
+
+    async fn round(&self, token: Uuid, pruned_at: &mut DateTime<Utc>) -> Result<(), KeeperError> {
+        let now = self.clock.now();
+        let office = Lease::new(token, now, self.settings.interval.saturating_mul(3));
+        if !self.store.hold_office("keeper", office, now).await? {
+            return Ok(());
+        }
+        for sweep in self.store.finish_sweeps(now).await? {
+            tell(&sweep);
+        }
+        self.push_again(now).await?;
+        if now - *pruned_at > PRUNE_EVERY {
+            *pruned_at = now;
+            let before = now - TimeDelta::from_std(self.settings.retention).unwrap_or(TimeDelta::days(90));
+            while self.store.prune(before).await? > 0 {}
+        }
+        Ok(())
+    }
+
+    async fn push_again(&self, now: DateTime<Utc>) -> Result<(), KeeperError> {
+        // A lapsed lease is first a matter of the queue, which hands the entry to another worker; only what nobody took is ours.
+        let lapsed = now - TimeDelta::from_std(self.lease).unwrap_or(TimeDelta::seconds(15));
+        let left: Vec<(Job, Option<DateTime<Utc>>)> =
+            self.store.reclaim_lapsed(lapsed, BATCH).await?.into_iter().map(|job| (job, None)).collect();
+        if !left.is_empty() {
+            tracing::info!(event = "keeper.lapsed", jobs = left.len(), "left behind by workers that died");
+            self.outbox.hand_over(&left).await;
+        }
+        let generation = self.queue.generation().await?;
+        loop {
+            let missing = self.store.unqueued(&generation, now, now - FRESH, BATCH).await?;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let jobs: Vec<_> = missing.iter().map(|(job, due)| (*job, Some(*due).filter(|due| *due > now))).collect();
+            tracing::info!(event = "keeper.pushed_again", jobs = jobs.len());
+            if !self.outbox.hand_over(&jobs).await {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// One line that says how a sweep ended.
+fn tell(sweep: &Sweep) {
+    let tally = &sweep.tally;
+    if sweep.state == SweepState::Failed || tally.given_up > 0 {
+        tracing::warn!(event = "sweep.ended", sweep = %sweep.id, state = sweep.state.as_str(), note = sweep.note, checked = tally.checked,
+            given_up = tally.given_up, refused = tally.refused, opened = tally.opened, closed = tally.closed,
+            "not every user could be checked; the others keep the state they had");
+    } else {
+        tracing::info!(event = "sweep.ended", sweep = %sweep.id, state = sweep.state.as_str(), checked = tally.checked,
+            refused = tally.refused, opened = tally.opened, closed = tally.closed, to_notify = tally.to_notify);
+    }
+}
