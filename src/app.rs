@@ -164,7 +164,8 @@ impl App {
             name: lane.as_str().to_owned(),
             lane,
             concurrency,
-            prefetch: concurrency,
+            // A chunk takes seconds: one that waits in a busy worker could run in another.
+            prefetch: 0,
             lease: self.config.queue.lease,
         };
         let stop = queue::Stop { soft: stages.shutdown.soft.clone(), hard: stages.shutdown.hard.clone() };

@@ -24,6 +24,8 @@ use crate::shutdown::Shutdown;
 use crate::simulator::{Mix, PopulationSpec, Simulator, SimulatorOptions};
 use crate::telemetry;
 
+/// How many kinds of users are shown of those that were mailed, and of those that were not.
+const SHOWN: usize = 9;
 /// The name of the demo's schedule.
 const SCHEDULE: &str = "demo";
 
@@ -39,6 +41,9 @@ pub(super) struct DemoArgs {
     /// The population is the same for the same seed
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
+    /// Show every kind of user, not only the commonest
+    #[arg(long)]
+    all: bool,
     /// Where the demo keeps its database and the mails; what an earlier demo left there is replaced
     #[arg(long, default_value = "connection-auditor-demo", value_name = "FOLDER")]
     folder: PathBuf,
@@ -67,7 +72,7 @@ pub(super) async fn demo(args: &DemoArgs) -> Outcome {
     let shutdown = Shutdown::listen(app.config.shutdown.grace)?;
     let roles: BTreeSet<Role> = Role::value_variants().iter().copied().collect();
     let telling = async {
-        let told = tell(&app, &simulator, &args.folder, &mails).await;
+        let told = tell(&app, &simulator, args, &mails).await;
         if args.once || told.is_err() {
             shutdown.soft.cancel();
         } else {
@@ -134,7 +139,7 @@ async fn import(folder: &Path, simulator: &Simulator, app: &App) -> anyhow::Resu
 }
 
 /// Waits for the tick, follows its sweep, and says what came of it. `false` if it is not what the simulator knows to be right.
-async fn tell(app: &App, simulator: &Simulator, folder: &Path, mails: &Path) -> anyhow::Result<bool> {
+async fn tell(app: &App, simulator: &Simulator, args: &DemoArgs, mails: &Path) -> anyhow::Result<bool> {
     let sweep = first_sweep(app).await?;
     let sweep = follow(app, sweep.id).await?;
     let counts = settled_notifications(app, &sweep).await?;
@@ -156,9 +161,13 @@ async fn tell(app: &App, simulator: &Simulator, folder: &Path, mails: &Path) -> 
 
     let sent: BTreeSet<UserId> =
         app.store.notifications(NotificationState::Sent, u32::MAX).await?.into_iter().map(|n| n.user).collect();
-    println!("Who was mailed, and who was not:\n{}\n", people(simulator, &sent));
+    println!(
+        "Who was mailed, and who was not{}:\n{}\n",
+        if args.all { "" } else { " (the commonest; --all shows every kind)" },
+        people(simulator, &sent, args.all)
+    );
     println!("Each mail is an .eml file in {} (open one in a mail program)", mails.display());
-    println!("The database is {}", folder.join("demo.sqlite").display());
+    println!("The database is {}", args.folder.join("demo.sqlite").display());
 
     let due: BTreeSet<UserId> = simulator.truth().mailed.into_keys().collect();
     let as_it_should = sent == due;
@@ -187,8 +196,8 @@ async fn first_sweep(app: &App) -> anyhow::Result<Sweep> {
     bail!("the schedule did not tick")
 }
 
-/// Every kind of user in the population, what happened to them, and why.
-fn people(simulator: &Simulator, sent: &BTreeSet<UserId>) -> comfy_table::Table {
+/// Kinds of users, what happened to them, and why: all of them, or the commonest of those that were mailed and of those that were not.
+fn people(simulator: &Simulator, sent: &BTreeSet<UserId>, all: bool) -> comfy_table::Table {
     let mut kinds: BTreeMap<&str, (u64, u64, &str)> = BTreeMap::new();
     for user in simulator.users() {
         let Some(persona) = simulator.population().persona_of(&user.id) else { continue };
@@ -196,9 +205,14 @@ fn people(simulator: &Simulator, sent: &BTreeSet<UserId>) -> comfy_table::Table 
         kind.0 += 1;
         kind.1 += u64::from(sent.contains(&user.id));
     }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by_key(|(name, (users, mailed, _))| (*mailed > 0, std::cmp::Reverse(*users), *name));
     let mut table = show::table(["kind of user", "how many", "mailed", "why"]);
-    for (name, (users, mailed, why)) in kinds {
-        table.add_row([name, &users.to_string(), &mailed.to_string(), why]);
+    for was_mailed in [false, true] {
+        let of_these = kinds.iter().filter(|(_, (_, mailed, _))| (*mailed > 0) == was_mailed);
+        for (name, (users, mailed, why)) in of_these.take(if all { usize::MAX } else { SHOWN }) {
+            table.add_row([&name.replace('_', " "), &users.to_string(), &mailed.to_string(), *why]);
+        }
     }
     table
 }
