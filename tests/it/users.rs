@@ -297,6 +297,9 @@ async fn a_unique_index_that_ignores_case_still_gives_every_user_once() {
         assert_eq!(source.find(&UserId::new(wrong)).await.unwrap(), None, "{wrong:?}");
     }
     assert_eq!(source.probe().await.unwrap().warnings, Vec::<String>::new());
+    let query = Users { query: Some("SELECT id, email FROM users".into()), ..app.settings() };
+    let found = app.source(&query).find_many(&["É".into(), "日本".into(), "c".into()]).await.unwrap();
+    assert_eq!(found.len(), 2);
 }
 
 #[tokio::test]
