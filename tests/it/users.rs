@@ -1,5 +1,7 @@
 //! The app's users, as each of the three engines keeps them: the same contract on all.
 
+#![expect(clippy::panic, reason = "a test that cannot go on says so")]
+
 mod faults;
 mod import;
 
@@ -81,6 +83,7 @@ impl App {
         Users { url: Some(self.url.clone().into()), table: "users".into(), ..Default::default() }
     }
 
+    #[expect(clippy::unused_self, reason = "reads as: the source of this app")]
     fn source(&self, settings: &Users) -> UsersSource {
         UsersSource::connect(settings, &SecretString::from("sqlite:not-used")).expect("settings that fit")
     }
