@@ -216,19 +216,23 @@ async fn jobs_come_in_the_order_they_were_pushed_and_lanes_do_not_mix(queue: Que
 
 async fn a_push_wakes_an_idle_fetch_at_once(queue: Queue) {
     let store = queue.open().await;
-    let started = Instant::now();
-    let push = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        store.push(LANE, &jobs(["x"])).await.expect("push");
-        Instant::now()
-    };
-    let (entry, pushed) = tokio::join!(fetch_one(&*store, "a"), push);
-    assert_eq!(entry.payload, "x");
-    assert!(pushed.elapsed() < Duration::from_millis(150), "{:?}", pushed.elapsed());
+    let mut latencies = Vec::new();
+    for _ in 0..5 {
+        let push = async {
+            tokio::time::sleep(Duration::from_millis(90)).await;
+            store.push(LANE, &jobs(["x"])).await.expect("push");
+            Instant::now()
+        };
+        let (entry, pushed) = tokio::join!(fetch_one(&*store, "a"), push);
+        latencies.push(pushed.elapsed());
+        assert_eq!(entry.payload, "x");
+    }
+    // The best of several, as the machine may be busy.
+    assert!(latencies.iter().min() < Some(&Duration::from_millis(50)), "{latencies:?}");
     let idle = Instant::now();
     assert!(store.fetch(LANE, "a", 1, Duration::from_millis(400)).await.expect("fetch").is_empty());
     let waited = idle.elapsed();
-    assert!(waited >= Duration::from_millis(390) && waited < A_WHILE, "{waited:?} (from {:?})", started.elapsed());
+    assert!(waited >= Duration::from_millis(390) && waited < A_WHILE, "{waited:?}");
 }
 
 async fn two_workers_never_fetch_the_same_entry(queue: Queue) {
@@ -347,7 +351,7 @@ async fn what_is_given_back_reaches_a_waiting_worker_at_once_and_does_not_count(
         Instant::now()
     };
     let (again, given) = tokio::join!(fetch_one(&*other, "b"), give_back);
-    assert!(given.elapsed() < Duration::from_millis(200), "{:?}", given.elapsed());
+    assert!(given.elapsed() < LEASE / 2, "{:?}", given.elapsed());
     assert_eq!((again.payload.as_str(), again.deliveries), ("x", 1));
     store.give_back(std::slice::from_ref(&entry)).await.expect("give back");
     assert_eq!(depth(&*store, LANE).await, (0, 0, 1), "giving back twice gives nothing twice");

@@ -167,10 +167,10 @@ struct Ringing {
 
 impl Ringing {
     #[expect(clippy::disallowed_methods, reason = "the test stops and awaits it")]
-    fn begin(schedules: BTreeMap<String, Schedule>, store: &Arc<FakeSweeps>, clock: Arc<dyn Clock>) -> Self {
+    fn begin(planned: BTreeMap<String, Schedule>, store: &Arc<FakeSweeps>, clock: Arc<dyn Clock>) -> Self {
         let stop = CancellationToken::new();
         let store: Arc<dyn SweepStore> = Arc::<FakeSweeps>::clone(store);
-        let scheduler = Scheduler::new(schedules, store, clock).expect("valid schedules");
+        let scheduler = Scheduler::new(planned, store, clock).expect("valid schedules");
         Self { task: tokio::spawn(scheduler.run(stop.clone())), stop }
     }
 

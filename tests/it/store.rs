@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "a test that panics has failed")]
 
+mod availability;
 mod checks;
 mod notifications;
 mod opening;

@@ -1,5 +1,7 @@
 //! The app's users, as each of the three engines keeps them: the same contract on all.
 
+#![expect(clippy::panic, reason = "a test that cannot go on says so")]
+
 mod faults;
 mod import;
 
@@ -81,6 +83,7 @@ impl App {
         Users { url: Some(self.url.clone().into()), table: "users".into(), ..Default::default() }
     }
 
+    #[expect(clippy::unused_self, reason = "reads as: the source of this app")]
     fn source(&self, settings: &Users) -> UsersSource {
         UsersSource::connect(settings, &SecretString::from("sqlite:not-used")).expect("settings that fit")
     }
@@ -297,6 +300,9 @@ async fn a_unique_index_that_ignores_case_still_gives_every_user_once() {
         assert_eq!(source.find(&UserId::new(wrong)).await.unwrap(), None, "{wrong:?}");
     }
     assert_eq!(source.probe().await.unwrap().warnings, Vec::<String>::new());
+    let query = Users { query: Some("SELECT id, email FROM users".into()), ..app.settings() };
+    let found = app.source(&query).find_many(&["É".into(), "日本".into(), "c".into()]).await.unwrap();
+    assert_eq!(found.len(), 2);
 }
 
 #[tokio::test]

@@ -81,16 +81,12 @@ impl Backend for Feed {
         if state.closed || self.soft.is_cancelled() {
             return Poll::Ready(None);
         }
-        match state.entries.pop_front() {
-            Some(entry) => {
-                let id = TaskId::from_string(entry.id.as_str());
-                Poll::Ready(Some(Ok(TaskBuilder::new(entry).task_id(id).build())))
-            }
-            None => {
-                state.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
+        if let Some(entry) = state.entries.pop_front() {
+            let id = TaskId::from_string(entry.id.as_str());
+            return Poll::Ready(Some(Ok(TaskBuilder::new(entry).task_id(id).build())));
         }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
     }
 
     fn poll_close(&mut self, _: &mut Context<'_>, worker: &WorkerContext) -> Poll<Result<(), Infallible>> {

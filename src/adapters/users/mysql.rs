@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Executor, Row as _, SqlSafeStr, Statement, TypeInfo};
 use tokio::sync::OnceCell;
 
@@ -32,6 +32,8 @@ struct Key {
     order: String,
     /// A cursor of that order.
     cursor: String,
+    /// One id to look up.
+    wanted: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,7 +44,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// One id as a parameter.
+    /// One id as a parameter, where the character set does not matter.
     fn parameter(self) -> &'static str {
         match self {
             Self::Signed => "CAST(? AS SIGNED)",
@@ -89,23 +91,30 @@ impl Mysql {
             | "TINYBLOB" | "BLOB" | "MEDIUMBLOB" | "LONGBLOB" => Kind::Text,
             other => return Err(self.unusable_type(other)),
         };
-        let plain = |order: String, cursor: &str| Key { kind, order, cursor: cursor.to_owned() };
         if kind != Kind::Text {
-            return Ok(plain(id, kind.parameter()));
+            let parameter = kind.parameter().to_owned();
+            return Ok(Key { kind, order: id, cursor: parameter.clone(), wanted: parameter });
         }
-        let bytes =
-            plain(format!("CAST(CONVERT({id} USING utf8mb4) AS BINARY)"), "CAST(CONVERT(? USING utf8mb4) AS BINARY)");
-        let Some((data_type, collation)) = self.declared(&mut connection).await? else { return Ok(bytes) };
+        let declared = self.declared(&mut connection).await?;
+        drop(connection);
         let unique = self.has_unique_id().await? == Some(true);
-        Ok(match (data_type.as_str(), collation) {
-            ("uuid", _) => plain(id, "?"),
-            ("char" | "varchar", Some((charset, collation))) if unique => {
-                plain(id, &format!("CONVERT(? USING {charset}) COLLATE {collation}"))
-            }
-            ("binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob", _) => {
+        let (data_type, text) = declared.unwrap_or_default();
+        match data_type.as_str() {
+            "uuid" => return Ok(Key { kind, order: id, cursor: "?".to_owned(), wanted: "?".to_owned() }),
+            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
                 return Err(self.unusable_type(&data_type));
             }
-            _ => bytes,
+            _ => {}
+        }
+        let own = text.map(|(charset, collation)| format!("CONVERT(? USING {charset}) COLLATE {collation}"));
+        Ok(match own {
+            Some(own) if unique => Key { kind, order: id, cursor: own.clone(), wanted: own },
+            own => Key {
+                kind,
+                order: format!("CAST(CONVERT({id} USING utf8mb4) AS BINARY)"),
+                cursor: "CAST(CONVERT(? USING utf8mb4) AS BINARY)".to_owned(),
+                wanted: own.unwrap_or_else(|| "?".to_owned()),
+            },
         })
     }
 
@@ -204,7 +213,7 @@ impl Engine for Mysql {
 
     async fn page(&self, after: Option<Position>, limit: i64) -> Result<Vec<Position>, Failure> {
         let key = self.key().await?;
-        let (id, from, Key { order, cursor, kind }) = (self.source.id(), &self.source.from, key);
+        let (id, from, Key { order, cursor, kind, .. }) = (self.source.id(), &self.source.from, key);
         let after = match (after, kind) {
             (None, _) => None,
             (Some(Position::Integer(number)), Kind::Signed | Kind::Unsigned) => Some(number.to_string()),
@@ -231,20 +240,20 @@ impl Engine for Mysql {
     }
 
     async fn rows(&self, ids: &[&str]) -> Result<Vec<Row>, Failure> {
-        let kind = self.key().await?.kind;
+        let Key { kind, wanted, .. } = self.key().await?;
+        let kind = *kind;
         let ids: Vec<&str> = ids.iter().copied().filter(|id| kind.fits(id)).collect();
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let Source { details, from, .. } = &self.source;
         let id = self.source.id();
-        let list = vec![kind.parameter(); ids.len()].join(", ");
-        let sql = format!("-- users_by_id\nSELECT {id}, {details} FROM {from} WHERE {id} IN ({list})");
-        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-        for id in ids {
-            query = query.bind(id.to_owned());
-        }
-        let rows = query.fetch_all(&self.pool).await?;
+        let rows = match self.rows_where(&id, wanted, &ids).await {
+            // The query's column cannot hold a character of one of these ids: compared in a character set that holds all.
+            Err(sqlx::Error::Database(error)) if is_illegal_mix(error.as_ref()) => {
+                self.rows_where(&format!("CONVERT({id} USING utf8mb4)"), wanted, &ids).await?
+            }
+            rows => rows?,
+        };
         rows.iter()
             .map(|row| {
                 Ok(Row {
@@ -267,7 +276,23 @@ impl Engine for Mysql {
     }
 }
 
+fn is_illegal_mix(error: &(dyn sqlx::error::DatabaseError + 'static)) -> bool {
+    error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| matches!(error.number(), 1267 | 1270 | 1271))
+}
+
 impl Mysql {
+    async fn rows_where(&self, key: &str, wanted: &str, ids: &[&str]) -> Result<Vec<MySqlRow>, sqlx::Error> {
+        let Source { details, from, .. } = &self.source;
+        let id = self.source.id();
+        let list = vec![wanted; ids.len()].join(", ");
+        let sql = format!("-- users_by_id\nSELECT {id}, {details} FROM {from} WHERE {key} IN ({list})");
+        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+        for id in ids {
+            query = query.bind((*id).to_owned());
+        }
+        query.fetch_all(&self.pool).await
+    }
+
     fn position(&self, row: &MySqlRow, kind: Kind) -> Result<Position, Failure> {
         Ok(match kind {
             Kind::Signed => Position::Integer(row.try_get::<i64, _>(0)?.into()),

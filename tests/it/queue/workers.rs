@@ -219,7 +219,7 @@ async fn a_soft_stop_finishes_what_runs_and_gives_the_rest_to_another_at_once(qu
     let (heirs_stop, _) = crew.hire(&queue, 64, &heir).await;
     stop.soft.cancel();
     let stopped = Instant::now();
-    until("what had not begun is done by the other", LEASE / 2, async || heir.done() == 64).await;
+    until("what had not begun is done by the other", LEASE * 3 / 4, async || heir.done() == 64).await;
     // Those that run are still held, beyond a lease, and nobody takes them.
     tokio::time::sleep((LEASE + LEASE / 2).saturating_sub(stopped.elapsed())).await;
     assert_eq!((leaver.running(), heir.done()), (64, 64));
@@ -261,7 +261,7 @@ async fn a_handler_that_panics_harms_nobody_and_its_job_counts_up(queue: Queue) 
     let (stop, _) = crew.hire(&queue, 2, &stage).await;
     store.push(LANE, &jobs(["bad"])).await.expect("push");
     store.push(LANE, &jobs(0..100)).await.expect("push");
-    until("the others are done at once", LEASE / 2, async || stage.done() == 100).await;
+    until("the others are done at once", LEASE * 3 / 4, async || stage.done() == 100).await;
     until("the bad one is done at its third delivery", 6 * LEASE, async || stage.done() == 101).await;
     assert_eq!(stage.begun("bad"), (3, 3));
     until_empty(&*store).await;
