@@ -3,7 +3,7 @@
 use connection_auditor::domain::incident::Resolution;
 use connection_auditor::domain::job::{Job, Lane};
 use connection_auditor::domain::notification::NotificationState;
-use connection_auditor::domain::port::{DeadJob, Settlement};
+use connection_auditor::domain::port::{Carried, DeadJob, Settlement};
 
 use super::*;
 
@@ -204,7 +204,11 @@ pub(super) async fn what_is_old_is_pruned_and_what_matters_stays(db: &Db) {
     // The finding, its check and the account that is gone; the sweep is the newest of its schedule.
     assert_eq!(db.prune(at(100)).await.expect("pruned"), 3);
     assert!(db.sweep(old).await.expect("read").is_some());
-    assert_eq!(db.mailed_incidents(&user("ann")).await.expect("read"), [(slack, at(4))].into(), "it is still open");
+    assert_eq!(
+        db.carried_incidents(&user("ann")).await.expect("read"),
+        [(slack, Carried::Mailed(at(4)))].into(),
+        "it is still open"
+    );
     assert_eq!(db.history(&[user("ann")]).await.expect("read")[&user("ann")].accounts.len(), 1);
 
     assert!(db.insert_sweep(&new_sweep("daily", at(50)), at(50)).await.expect("inserted"));
