@@ -7,6 +7,7 @@ mod checks;
 mod notifications;
 mod opening;
 mod outbox;
+mod races;
 mod record;
 mod reports;
 mod statements;
