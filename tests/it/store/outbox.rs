@@ -223,3 +223,27 @@ pub(super) async fn what_is_old_is_pruned_and_what_matters_stays(db: &Db) {
 pub(super) async fn a_migrated_database_answers(db: &Db) {
     db.ping().await.expect("it answers");
 }
+
+pub(super) async fn what_is_settled_while_it_is_taken_back_is_not_sent_again(db: &Db) {
+    for n in 0..30 {
+        let name = format!("user-{n}");
+        let (broken, made) = break_slot(db, &name, "slack", None, at(0)).await;
+        let (_, held) = claim_notification(db, made[0], at(0)).await;
+        let (_, others) = break_slot(db, &name, "gmail", Some(at(0)), at(1)).await;
+        let settle = async {
+            if n % 2 == 0 {
+                db.begin_sending(made[0], held, &[broken]).await.expect("never an error")
+                    && db.settle(made[0], held.token, &Settlement::Sent, at(20)).await.expect("never an error")
+            } else {
+                let skipped = Settlement::Skipped("recovered".into());
+                db.settle(made[0], held.token, &skipped, at(20)).await.expect("never an error")
+            }
+        };
+        let (settled, _, claim) =
+            tokio::join!(settle, async { db.reclaim_lapsed(at(16), 10).await.expect("never an error") }, async {
+                db.claim_notification(others[0], lease(at(16)), at(16)).await.expect("never an error")
+            },);
+        let again = db.claim_notification(made[0], lease(at(60)), at(60)).await.expect("answered");
+        assert_eq!(settled, again == Claim::Over, "round {n}: {again:?}, {claim:?}");
+    }
+}
