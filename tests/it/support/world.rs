@@ -134,6 +134,7 @@ impl World {
     pub(crate) fn impatient(&mut self) {
         for (key, value) in [
             ("composio.timeout", "2s"),
+            ("composio.connect_timeout", "1s"),
             ("composio.retry.base", "50ms"),
             ("composio.retry.max", "1s"),
             ("check.retry.base", "500ms"),
