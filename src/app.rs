@@ -145,6 +145,7 @@ impl App {
                 store: Arc::clone(&self.store),
                 users,
                 outbox: self.outbox(),
+                desk: Desk::new(Arc::clone(&self.store), Arc::clone(&self.clock), self.config.sweep.lease, u32::MAX),
                 clock: Arc::clone(&self.clock),
                 settings: self.config.sweep.clone(),
                 page_size: self.config.users.page_size,

@@ -41,9 +41,17 @@ impl Desk {
             Ok(job) => (job.id(), format!("delivered {} times without coming to an end", entry.deliveries)),
             Err(error) => (Uuid::now_v7(), error.to_string()),
         };
+        Err(self.bury(entry, id, reason).await.unwrap_or_else(|later| later))
+    }
+
+    /// Gives a job up: its row is dead, and an operator decides (`queue dead`).
+    ///
+    /// # Errors
+    /// The store is away: the job comes again.
+    pub async fn bury(&self, entry: &Entry, id: Uuid, reason: String) -> Result<Handled, Handled> {
         let dead = DeadJob { id, lane: entry.lane, reason, deliveries: entry.deliveries, died_at: self.clock.now() };
         tracing::error!(event = "job.dead", job = %dead.id, lane = dead.lane.as_str(), deliveries = dead.deliveries, reason = dead.reason);
-        Err(self.answer(self.store.bury(&dead).await).map_or_else(|later| later, |()| Handled::Done))
+        self.answer(self.store.bury(&dead).await).map(|()| Handled::Done)
     }
 
     /// How long a lease is.

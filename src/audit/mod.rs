@@ -7,5 +7,5 @@ mod outbox;
 
 pub use job::Desk;
 pub use names::Names;
-pub use observe::{Auditor, Look, Mode, RecordError, Seen};
+pub use observe::{Auditor, Look, Mode, RecordError};
 pub use outbox::Outbox;

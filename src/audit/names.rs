@@ -1,6 +1,6 @@
 //! How people write the names of apps: "Google Calendar", not `googlecalendar`. Asked for once a week, kept in the store.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -31,10 +31,10 @@ impl Names {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn of(&self, slugs: BTreeSet<Toolkit>) -> StoreResult<HashMap<Toolkit, String>> {
+    pub async fn of(&self, slugs: BTreeSet<Toolkit>) -> StoreResult<BTreeMap<Toolkit, String>> {
         let slugs: Vec<Toolkit> = slugs.into_iter().collect();
         let mut known = self.store.toolkits(&slugs).await?;
-        let mut names = HashMap::with_capacity(slugs.len());
+        let mut names = BTreeMap::new();
         for slug in slugs {
             let old = known.remove(&slug);
             let name = match old {

@@ -53,7 +53,7 @@ impl Outbox {
         }
         // Read before the push: if the queue is wiped in between, the rows carry a generation that is gone, and are found.
         let generation = self.queue.generation().await?;
-        let mut lanes: BTreeMap<Lane, Vec<(String, Option<DateTime<Utc>>)>> = BTreeMap::new();
+        let mut lanes: BTreeMap<Lane, Vec<_>> = BTreeMap::new();
         for (job, at) in jobs {
             lanes.entry(job.lane()).or_default().push((job.payload(), *at));
         }

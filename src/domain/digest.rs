@@ -1,6 +1,6 @@
 //! What one mail lists, and where its buttons lead.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -15,7 +15,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub fn items(
     user: &UserId,
     incidents: &[Incident],
-    names: &HashMap<Toolkit, String>,
+    names: &BTreeMap<Toolkit, String>,
     reconnect_url: &str,
 ) -> Vec<DigestItem> {
     let mut items: Vec<DigestItem> = incidents
@@ -54,7 +54,7 @@ mod tests {
     fn a_button_leads_to_the_apps_page_with_user_and_app_escaped() {
         let broken = incident(1, &account("a", "EXPIRED"), IncidentKind::Broken);
         let template = "https://app.example/connect/{toolkit}?u={user_id}";
-        let items = items(&UserId::new("ann & b/ö"), &[broken], &HashMap::new(), template);
+        let items = items(&UserId::new("ann & b/ö"), &[broken], &BTreeMap::new(), template);
         assert_eq!(items[0].reconnect_url, "https://app.example/connect/slack?u=ann%20%26%20b%2F%C3%B6");
     }
 
@@ -62,7 +62,7 @@ mod tests {
     fn a_user_id_cannot_smuggle_a_placeholder_in() {
         let broken = incident(1, &account("a", "EXPIRED"), IncidentKind::Broken);
         let items =
-            items(&UserId::new("{toolkit}"), &[broken], &HashMap::new(), "https://app.example/{toolkit}/{user_id}");
+            items(&UserId::new("{toolkit}"), &[broken], &BTreeMap::new(), "https://app.example/{toolkit}/{user_id}");
         assert_eq!(items[0].reconnect_url, "https://app.example/slack/%7Btoolkit%7D");
     }
 
@@ -70,7 +70,7 @@ mod tests {
     fn lines_are_ordered_by_the_name_people_know() {
         let gmail = incident(1, &account("a", "EXPIRED").on("gmail", "ac", None), IncidentKind::Broken);
         let slack = incident(2, &account("b", "EXPIRED"), IncidentKind::Broken);
-        let names = HashMap::from([("gmail".into(), "Zmail".to_owned())]);
+        let names = BTreeMap::from([("gmail".into(), "Zmail".to_owned())]);
         let items = items(&UserId::new("u"), &[gmail, slack], &names, "https://app.example");
         assert_eq!(items.iter().map(|item| item.app.as_str()).collect::<Vec<_>>(), ["slack", "Zmail"]);
     }

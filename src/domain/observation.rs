@@ -54,7 +54,7 @@ pub fn weigh(
         let nudged = kind == IncidentKind::Unfinished
             && history.incidents.iter().any(|past| past.kind == kind && past.slot == about.slot);
         let since = about.deciding.changed_at();
-        if nudged || !policy.mails_about(&about.slot, kind) || policy.is_too_old(since, now) {
+        if nudged || !policy.mails_about(&about.slot, kind) || was_too_old(&about.deciding, history, policy, now) {
             continue;
         }
         open.push(Incident {
@@ -70,6 +70,21 @@ pub fn weigh(
         });
     }
     Observation { changed: changes(accounts, history, now), gone: vanished(accounts, history), verdicts, open, close }
+}
+
+/// Whether the trouble was too old already when a check first saw it. What was dropped then stays dropped, also when the API
+/// moves `updated_at` later.
+fn was_too_old(deciding: &Account, history: &History, policy: &Policy, now: DateTime<Utc>) -> bool {
+    match history.account(&deciding.id).filter(|known| is_same(&known.account, deciding)) {
+        Some(known) => policy.is_too_old(known.account.changed_at(), known.changed_at),
+        None => policy.is_too_old(deciding.changed_at(), now),
+    }
+}
+
+/// Whether nothing that matters has changed. `updated_at` alone is no change: Composio moves it with every token refresh, and a
+/// sweep over a healthy population would write every row.
+fn is_same(known: &Account, seen: &Account) -> bool {
+    Account { updated_at: seen.updated_at, ..known.clone() } == *seen
 }
 
 /// Which incident a verdict calls for.
@@ -100,9 +115,6 @@ fn end_of(incident: &Incident, about: &SlotVerdict, accounts: &[Account]) -> Opt
 }
 
 /// Accounts as they are to be remembered, where that differs from what is.
-///
-/// `updated_at` alone is no change: Composio moves it with every token refresh, and a sweep over a healthy population would
-/// write every row.
 fn changes(accounts: &[Account], history: &History, now: DateTime<Utc>) -> Vec<KnownAccount> {
     accounts
         .iter()
@@ -119,8 +131,7 @@ fn changes(accounts: &[Account], history: &History, now: DateTime<Utc>) -> Vec<K
                 );
             }
             let ever_active = account.proves_it_worked() || known.is_some_and(|known| known.ever_active);
-            let same_row = known
-                .is_some_and(|known| Account { updated_at: account.updated_at, ..known.account.clone() } == *account);
+            let same_row = known.is_some_and(|known| is_same(&known.account, account));
             let same = same_row
                 && known.is_some_and(|known| {
                     known.ever_active == ever_active && known.active_with == active_with && known.gone_at.is_none()

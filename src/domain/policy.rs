@@ -25,6 +25,7 @@ pub struct Policy {
 }
 
 /// Durations are written as they are configured: `30d`.
+#[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
 fn as_text<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
     duration.map(|duration| humantime::format_duration(duration).to_string()).serialize(to)
 }

@@ -52,6 +52,13 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether trying the same again cannot help.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Rejected { .. } | Self::Corrupt { .. })
+    }
+}
+
 /// The result of a call to the store.
 pub type StoreResult<T> = Result<T, StoreError>;
 

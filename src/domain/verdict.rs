@@ -91,9 +91,8 @@ fn judge_row(row: &Account, seen_active: bool) -> Verdict {
         _ if row.is_disabled || because == Some(reason::STATUS_UPDATED_BY_USER) => Verdict::ByChoice,
         Status::Failed if !seen_active => Verdict::AttemptFailed,
         Status::Failed | Status::Expired => Verdict::Broken,
-        Status::Unknown(_) => Verdict::Unknown,
-        // A working row, or an attempt: `judge` hands in neither.
-        Status::Active | Status::Initializing | Status::Initiated => Verdict::Unknown,
+        // What is no unknown status here is a working row or an attempt: `judge` hands in neither.
+        Status::Unknown(_) | Status::Active | Status::Initializing | Status::Initiated => Verdict::Unknown,
     }
 }
 

@@ -4,6 +4,7 @@
 //! done. Only if not one user of a chunk could be seen, or the key is refused, or somebody else's rows come back, is the
 //! canary asked whether the API as a whole is at fault; then the sweep pauses, and no attempt is used up.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,14 @@ use crate::domain::clock::Clock;
 use crate::domain::id::{CheckId, UserId};
 use crate::domain::job::{Job, Lane};
 use crate::domain::lease::{Claim, Lease};
-use crate::domain::port::{ClaimedCheck, Entry, Handled, JobHandler, Store};
+use crate::domain::port::{ClaimedCheck, Entry, Handled, JobHandler, Store, StoreError, StoreResult};
 use crate::domain::retry::{Next, Retry};
 use crate::domain::sweep::Check;
 
 /// How long a check of a paused sweep waits before it is looked at again.
 const PAUSED: TimeDelta = TimeDelta::seconds(5);
+/// After so many failures and not one success, the rest of a chunk is left alone until the canary was asked.
+const IN_VAIN: usize = 10;
 
 /// Works checks off.
 pub struct Checker {
@@ -68,7 +71,9 @@ impl Checker {
         };
         let renew = |lease: Lease| self.store.renew_check(id, lease);
         match self.desk.while_leased(lease, renew, self.check(lane, &claimed, lease.token)).await {
-            Some(handled) => handled,
+            Some(Ok(handled)) => Ok(handled),
+            Some(Err(error)) if error.is_permanent() => self.isolate(entry, &claimed.check, lease.token, &error).await,
+            Some(Err(error)) => self.desk.answer(Err(error)),
             None => {
                 tracing::warn!(event = "check.lease_lost", check = %id, "another worker does it");
                 Ok(Handled::Done)
@@ -76,7 +81,7 @@ impl Checker {
         }
     }
 
-    async fn check(&self, lane: Lane, claimed: &ClaimedCheck, token: Uuid) -> Result<Handled, Handled> {
+    async fn check(&self, lane: Lane, claimed: &ClaimedCheck, token: Uuid) -> StoreResult<Handled> {
         let check = &claimed.check;
         let mut looks = self.look_at_all(lane, check).await?;
         if let Some(why) = self.fault_of_the_api(&looks).await {
@@ -98,10 +103,11 @@ impl Checker {
                 notifications
             }
             Err(RecordError::Fenced) => return Ok(Handled::Done),
+            Err(RecordError::Store(error)) if error.is_permanent() => return Err(error),
             Err(error) => {
                 tracing::warn!(event = "check.not_recorded", check = %check.id, %error, "it will be done again");
                 let due = self.clock.now() + TimeDelta::seconds(2);
-                self.desk.answer(self.store.release_check(check.id, token, due).await)?;
+                self.store.release_check(check.id, token, due).await?;
                 return Ok(self.desk.until(due));
             }
         };
@@ -111,7 +117,34 @@ impl Checker {
         Ok(Handled::Done)
     }
 
-    async fn look_at_all(&self, lane: Lane, check: &Check) -> Result<Looks, Handled> {
+    /// The store refuses something about this check for good. Its users go on one by one, so that only the one it is about is left
+    /// behind, dead, for the operator to see.
+    async fn isolate(&self, entry: &Entry, check: &Check, token: Uuid, why: &StoreError) -> Result<Handled, Handled> {
+        let [_, _, ..] = check.users[..] else {
+            tracing::error!(event = "check.refused_by_store", check = %check.id, error = %why);
+            return self.desk.bury(entry, check.id.0, why.to_string()).await;
+        };
+        tracing::warn!(event = "check.isolated", check = %check.id, error = %why, "its users are checked one by one");
+        let now = self.clock.now();
+        let alone = |user: &UserId| Check {
+            id: CheckId(Uuid::now_v7()),
+            users: vec![user.clone()],
+            due_at: now,
+            ..check.clone()
+        };
+        let singles: Vec<Check> = check.users.iter().map(alone).collect();
+        self.desk.answer(self.store.insert_checks(&singles, now).await)?;
+        // Whoever comes between the two does it twice, which is once: users that a sweep has recorded are skipped.
+        let ended = Mode { fence: Some((check.id, token)), sweep: check.sweep, ..Mode::default() };
+        if let Err(RecordError::Store(error)) = self.auditor.record(&[], &ended).await {
+            return self.desk.answer(Err(error));
+        }
+        let jobs: Vec<_> = singles.iter().map(|single| (Job::Check(entry.lane, single.id), None)).collect();
+        self.outbox.hand_over(&jobs).await;
+        Ok(Handled::Done)
+    }
+
+    async fn look_at_all(&self, lane: Lane, check: &Check) -> StoreResult<Looks> {
         let urgency = if lane == Lane::CheckNow { Urgency::Now } else { Urgency::Sweep };
         let mut looks = Looks { done: Vec::new(), failed: Vec::new(), repeated: 0 };
         let mut users = check.users.clone();
@@ -119,13 +152,14 @@ impl Checker {
         users.dedup();
         looks.repeated += (check.users.len() - users.len()) as u64;
         if check.sweep.is_some() {
-            let histories = self.desk.answer(self.store.history(&users).await)?;
+            let histories = self.store.history(&users).await?;
             let before = users.len();
             users.retain(|user| histories.get(user).is_none_or(|history| history.sweep != check.sweep));
             looks.repeated += (before - users.len()) as u64;
         }
         // All at once: what bounds them is the number of requests that the client lets through.
         let width = users.len().max(1);
+        let mut left: BTreeSet<UserId> = users.iter().cloned().collect();
         let mut answers = stream::iter(users)
             .map(|user| async move {
                 let answer = self.auditor.look(&user, urgency).await;
@@ -133,21 +167,32 @@ impl Checker {
             })
             .buffer_unordered(width);
         while let Some((user, answer)) = answers.next().await {
+            left.remove(&user);
             match answer {
                 Ok(seen) => looks.done.push((user, Look::Seen(seen))),
                 Err(error) => looks.failed.push((user, error)),
             }
+            if looks.done.is_empty() && looks.failed.len() >= IN_VAIN {
+                let unheard = ComposioError::Unavailable { what: "others failed before".to_owned(), retry_after: None };
+                looks.failed.extend(left.into_iter().map(|user| (user, unheard.clone())));
+                break;
+            }
         }
+        drop(answers);
         Ok(looks)
     }
 
     /// Whether it is not about these users, but about the API as a whole: then nothing of this chunk counts.
     async fn fault_of_the_api(&self, looks: &Looks) -> Option<String> {
         let all_in_vain = looks.done.is_empty() && looks.failed.iter().any(|(_, error)| error.is_transient());
-        let suspicious = looks
-            .failed
-            .iter()
-            .any(|(_, error)| matches!(error, ComposioError::Unauthorized { .. } | ComposioError::Foreign { .. }));
+        let suspicious = looks.failed.iter().any(|(_, error)| {
+            matches!(
+                error,
+                ComposioError::Unauthorized { .. }
+                    | ComposioError::Foreign { .. }
+                    | ComposioError::FiltersIgnored { .. }
+            )
+        });
         if !all_in_vain && !suspicious {
             return None;
         }
@@ -155,15 +200,15 @@ impl Checker {
     }
 
     /// Puts the check back untouched, and pauses its sweep until the canary passes.
-    async fn stand_back(&self, check: &Check, token: Uuid, why: &str) -> Result<Handled, Handled> {
+    async fn stand_back(&self, check: &Check, token: Uuid, why: &str) -> StoreResult<Handled> {
         let now = self.clock.now();
         if let Some(sweep) = check.sweep {
-            self.desk.answer(self.store.pause_sweep(sweep, why, now).await)?;
+            self.store.pause_sweep(sweep, why, now).await?;
             tracing::error!(event = "sweep.paused", %sweep, why, "no verdict is drawn until the canary passes");
         } else {
             tracing::warn!(event = "check.postponed", check = %check.id, why);
         }
-        self.desk.answer(self.store.release_check(check.id, token, now + PAUSED).await)?;
+        self.store.release_check(check.id, token, now + PAUSED).await?;
         Ok(self.desk.until(now + PAUSED))
     }
 

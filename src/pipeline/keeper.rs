@@ -43,6 +43,11 @@ pub struct Keeper {
     pub lease: Duration,
 }
 
+/// What the keeper remembers from round to round.
+struct Memory {
+    pruned_at: DateTime<Utc>,
+}
+
 /// A round could not be ended.
 #[derive(Debug, thiserror::Error)]
 enum KeeperError {
@@ -56,10 +61,10 @@ impl Keeper {
     /// Keeps the house until told to stop.
     pub async fn run(self, stop: CancellationToken) {
         let token = Uuid::new_v4();
-        let mut pruned_at = self.clock.now();
+        let mut memory = Memory { pruned_at: self.clock.now() };
         let mut failing = false;
         loop {
-            match self.round(token, &mut pruned_at).await {
+            match self.round(token, &mut memory).await {
                 Ok(()) => failing = false,
                 Err(error) if failing => tracing::debug!(event = "keeper.round_failed", %error),
                 Err(error) => {
@@ -74,7 +79,7 @@ impl Keeper {
         }
     }
 
-    async fn round(&self, token: Uuid, pruned_at: &mut DateTime<Utc>) -> Result<(), KeeperError> {
+    async fn round(&self, token: Uuid, memory: &mut Memory) -> Result<(), KeeperError> {
         let now = self.clock.now();
         let office = Lease::new(token, now, self.settings.interval.saturating_mul(3));
         if !self.store.hold_office("keeper", office, now).await? {
@@ -84,8 +89,8 @@ impl Keeper {
             tell(&sweep);
         }
         self.push_again(now).await?;
-        if now - *pruned_at > PRUNE_EVERY {
-            *pruned_at = now;
+        if now - memory.pruned_at > PRUNE_EVERY {
+            memory.pruned_at = now;
             let before = now - TimeDelta::from_std(self.settings.retention).unwrap_or(TimeDelta::days(90));
             while self.store.prune(before).await? > 0 {}
         }
@@ -101,8 +106,9 @@ impl Keeper {
             tracing::info!(event = "keeper.lapsed", jobs = left.len(), "left behind by workers that died");
             self.outbox.hand_over(&left).await;
         }
-        let generation = self.queue.generation().await?;
         loop {
+            // Read anew each time: if the queue is wiped right now, what was just pushed belongs to the next one.
+            let generation = self.queue.generation().await?;
             let missing = self.store.unqueued(&generation, now, now - FRESH, BATCH).await?;
             if missing.is_empty() {
                 return Ok(());

@@ -6,9 +6,10 @@
 //! went out, and `notify.on_ambiguous` decides.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::adapters::composio::{ComposioError, Urgency};
 use crate::adapters::mailer::{Mailer, SendError};
@@ -17,6 +18,7 @@ use crate::audit::{Auditor, Desk, Look, Mode, Names, Outbox};
 use crate::config::OnAmbiguous;
 use crate::domain::clock::Clock;
 use crate::domain::digest;
+use crate::domain::history::History;
 use crate::domain::id::IncidentId;
 use crate::domain::incident::{Incident, Resolution};
 use crate::domain::job::Job;
@@ -26,8 +28,8 @@ use crate::domain::policy::Policy;
 use crate::domain::port::{Carried, Entry, Handled, JobHandler, Settlement, Store, UserRecord};
 use crate::domain::retry::{Next, Retry};
 
-/// How long a notification waits while something that it needs is away; no attempt is used up.
-const AWAY: TimeDelta = TimeDelta::seconds(30);
+/// How often it is tried to note that a mail went out.
+const NOTE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Works notifications off.
 pub struct Notifier {
@@ -95,13 +97,11 @@ impl Notifier {
             Claim::Over | Claim::Missing => return Ok(Handled::Done),
         };
         let renew = |lease: Lease| self.store.renew_notification(id, lease);
-        match self.desk.while_leased(lease, renew, self.notify(&notification, lease)).await {
-            Some(handled) => handled,
-            None => {
-                tracing::warn!(event = "notification.lease_lost", notification = %id, "another worker does it");
-                Ok(Handled::Done)
-            }
-        }
+        let work = self.notify(&notification, lease);
+        self.desk.while_leased(lease, renew, work).await.unwrap_or_else(|| {
+            tracing::warn!(event = "notification.lease_lost", notification = %id, "another worker does it");
+            Ok(Handled::Done)
+        })
     }
 
     async fn notify(&self, notification: &Notification, lease: Lease) -> Result<Handled, Handled> {
@@ -129,10 +129,11 @@ impl Notifier {
         settlement: Settlement,
     ) -> Result<Handled, Handled> {
         let now = self.clock.now();
-        // A mail that went out must be noted, whatever the database does meanwhile: the lease bounds how long we may try.
         let mut written = self.store.settle(notification.id, lease.token, &settlement, now).await;
-        while written.is_err() && self.clock.now() < now + TimeDelta::seconds(60) {
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        // That a mail went out is known here and nowhere else: it is noted however long the database is away. Until then
+        // nobody can claim the row either, and whoever does later fences this worker.
+        while settlement == Settlement::Sent && written.as_ref().is_err_and(|error| !error.is_permanent()) {
+            tokio::time::sleep(NOTE_AGAIN).await;
             written = self.store.settle(notification.id, lease.token, &settlement, now).await;
         }
         if !self.desk.answer(written)? {
@@ -159,7 +160,7 @@ impl Notifier {
                 self.desk.answer(gone.await)?;
                 return Ok(Outcome::Settle(Settlement::Skipped("deleted".to_owned())));
             }
-            Err(error) => return Ok(self.wait(format!("the user could not be read: {error}"))),
+            Err(error) => return Ok(Outcome::Settle(self.wait(format!("the user could not be read: {error}")))),
         };
         let to = match self.address_of(&recipient) {
             Ok(to) => to,
@@ -167,16 +168,20 @@ impl Notifier {
         };
         let seen = match self.auditor.look(&notification.user, Urgency::Now).await {
             Ok(seen) => seen,
-            Err(error) if error.is_transient() || matches!(error, ComposioError::Unauthorized { .. }) => {
-                return Ok(self.wait(format!("the accounts could not be read again: {error}")));
+            Err(error @ (ComposioError::Rejected { .. } | ComposioError::Unfilterable)) => {
+                return Ok(Outcome::Settle(self.again_or_failed(notification, &error.to_string(), false)));
             }
-            Err(error) => return Ok(Outcome::Settle(self.again_or_failed(notification, &error.to_string(), false))),
+            Err(error) => {
+                return Ok(Outcome::Settle(self.wait(format!("the accounts could not be read again: {error}"))));
+            }
         };
         let mode = Mode { join: Some(notification.id), ..Mode::default() };
         let looks = [(notification.user.clone(), Look::Seen(seen))];
         let records = match self.auditor.record(&looks, &mode).await {
             Ok((_, _, records)) => records,
-            Err(error) => return Ok(self.wait(format!("what was seen could not be recorded: {error}"))),
+            Err(error) => {
+                return Ok(Outcome::Settle(self.wait(format!("what was seen could not be recorded: {error}"))));
+            }
         };
         self.write(notification, &recipient, to, &records).await
     }
@@ -194,7 +199,7 @@ impl Notifier {
         let carried = self.desk.answer(self.store.carried_incidents(user).await)?;
         let open: Vec<Incident> = history
             .iter()
-            .flat_map(|history| history.open_incidents())
+            .flat_map(History::open_incidents)
             .filter(|incident| self.policy.lists(incident))
             // What is held back must not leave by another door; what was mailed is mentioned again, and is no reason to mail.
             .filter(|incident| carried.get(&incident.id) != Some(&Carried::Held))
@@ -239,6 +244,7 @@ impl Notifier {
         match sent {
             Ok(()) => Settlement::Sent,
             Err(SendError::Permanent(why)) => Settlement::Failed(why),
+            Err(SendError::Unavailable(why)) => self.wait(why),
             Err(SendError::Transient(why)) => self.again_or_failed(notification, &why, false),
             Err(SendError::Ambiguous(why)) if self.rules.on_ambiguous == OnAmbiguous::Hold => ambiguous_hold(&why),
             Err(SendError::Ambiguous(why)) => self.again_or_failed(notification, &why, true),
@@ -247,24 +253,20 @@ impl Notifier {
 
     fn again_or_failed(&self, notification: &Notification, why: &str, ambiguous: bool) -> Settlement {
         match self.rules.retry.after(notification.attempts + 1, rand::random(), None) {
-            Next::Again(wait) => Settlement::Again {
-                due_at: self.clock.now() + TimeDelta::from_std(wait).unwrap_or(AWAY),
-                error: why.to_owned(),
-                counted: true,
-                ambiguous,
-            },
+            Next::Again(wait) => {
+                Settlement::Again { due_at: self.after(wait), error: why.to_owned(), counted: true, ambiguous }
+            }
             Next::GiveUp => Settlement::Failed(format!("{why} (given up after {} tries)", notification.attempts + 1)),
         }
     }
 
+    fn after(&self, wait: Duration) -> DateTime<Utc> {
+        self.clock.now() + TimeDelta::from_std(wait).unwrap_or(TimeDelta::hours(1))
+    }
+
     /// Something that every mail needs is away: that is nobody's attempt.
-    fn wait(&self, why: String) -> Outcome {
-        Outcome::Settle(Settlement::Again {
-            due_at: self.clock.now() + AWAY,
-            error: why,
-            counted: false,
-            ambiguous: false,
-        })
+    fn wait(&self, why: String) -> Settlement {
+        Settlement::Again { due_at: self.after(self.rules.retry.base), error: why, counted: false, ambiguous: false }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::adapters::users::UsersSource;
-use crate::audit::{Auditor, Outbox};
+use crate::audit::{Auditor, Desk, Outbox};
 use crate::config;
 use crate::domain::clock::Clock;
 use crate::domain::id::{CheckId, SweepId, UserId};
@@ -40,6 +40,8 @@ pub struct Sweeper {
     pub users: Arc<UsersSource>,
     /// Hands chunks over.
     pub outbox: Outbox,
+    /// Holds the leases of sweeps.
+    pub desk: Desk,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How a sweep pages.
@@ -66,11 +68,11 @@ impl Sweeper {
         let mut sweeps = JoinSet::new();
         loop {
             while sweeps.len() < MOST_SWEEPS {
-                let lease = self.lease();
+                let lease = self.desk.lease();
                 match self.store.claim_sweep(lease, self.clock.now()).await {
                     Ok(Some(sweep)) => {
                         let (this, stop) = (self.clone(), stop.clone());
-                        sweeps.spawn(async move { this.carry(sweep, lease.token, &stop).await });
+                        sweeps.spawn(async move { this.carry(sweep, lease, &stop).await });
                     }
                     Ok(None) => break,
                     Err(error) => {
@@ -92,23 +94,32 @@ impl Sweeper {
         while sweeps.join_next().await.is_some() {}
     }
 
-    fn lease(&self) -> Lease {
-        Lease::new(Uuid::new_v4(), self.clock.now(), self.settings.lease)
+    /// Holds the lease for as long as it takes: counting users, reading a page and asking a canary that hangs may each take
+    /// longer than a lease.
+    async fn carry(&self, sweep: Sweep, lease: Lease, stop: &CancellationToken) {
+        let id = sweep.id;
+        let renew = |lease: Lease| self.store.renew_sweep(id, lease);
+        match self.desk.while_leased(lease, renew, self.carry_leased(sweep, lease.token, stop)).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::warn!(event = "sweep.interrupted", sweep = %id, %error, "it goes on when its lease lapses");
+            }
+            None => tracing::warn!(event = "sweep.lease_lost", sweep = %id, "another sweeper carries it on"),
+        }
     }
 
-    async fn carry(&self, sweep: Sweep, token: Uuid, stop: &CancellationToken) {
-        let id = sweep.id;
-        let was = sweep.state;
-        let since = sweep.paused_since;
-        let now = self.clock.now();
-        let ended = match self.page_to_the_end(sweep, token, stop).await {
+    async fn carry_leased(&self, sweep: Sweep, token: Uuid, stop: &CancellationToken) -> StoreResult<()> {
+        let (id, was) = (sweep.id, sweep.state);
+        let since = sweep.paused_since.unwrap_or_else(|| self.clock.now());
+        match self.page_to_the_end(sweep, token, stop).await {
             Ok(Leave::Done) => Ok(()),
             Ok(Leave::Stopping) => self.change(id, token, SweepState::Paging, None, self.clock.now()).await,
-            Ok(Leave::Pause(why)) => self.pause(id, token, since.unwrap_or(now), was, why).await,
+            Ok(Leave::Pause(why)) => self.pause(id, token, since, was, why).await,
+            Err(error) if error.is_permanent() => {
+                tracing::error!(event = "sweep.failed", sweep = %id, %error);
+                self.change(id, token, SweepState::Failed, Some(error.to_string()), self.clock.now()).await
+            }
             Err(error) => Err(error),
-        };
-        if let Err(error) = ended {
-            tracing::warn!(event = "sweep.interrupted", sweep = %id, %error, "it goes on when its lease lapses");
         }
     }
 
@@ -130,7 +141,7 @@ impl Sweeper {
             state: if sweep.paging_over { SweepState::Draining } else { SweepState::Paging },
             note: None,
             users_expected: sweep.users_expected,
-            claimable_from: self.clock.now() + self.lease_length(),
+            claimable_from: self.desk.lease().until,
         };
         if !self.store.set_sweep_state(sweep.id, token, &change, self.clock.now()).await? || sweep.paging_over {
             return Ok(Leave::Done);
@@ -138,9 +149,6 @@ impl Sweeper {
         loop {
             if stop.is_cancelled() {
                 return Ok(Leave::Stopping);
-            }
-            if !self.store.renew_sweep(sweep.id, Lease { token, ..self.lease() }).await? {
-                return Ok(Leave::Done);
             }
             if self.store.outstanding_checks(sweep.id).await? >= u64::from(self.settings.max_queued_chunks) {
                 tokio::select! {
@@ -170,11 +178,13 @@ impl Sweeper {
         }
     }
 
-    fn lease_length(&self) -> TimeDelta {
-        TimeDelta::from_std(self.settings.lease).unwrap_or(TimeDelta::seconds(15))
-    }
-
     fn cut(&self, sweep: &Sweep, users: &[UserId]) -> Vec<Check> {
+        // PostgreSQL cannot store such an id, and no app means it.
+        let (users, unfit): (Vec<UserId>, Vec<UserId>) =
+            users.iter().cloned().partition(|user| !user.as_str().contains('\0'));
+        if !unfit.is_empty() {
+            tracing::error!(event = "sweep.unfit_ids", sweep = %sweep.id, users = unfit.len(), "their ids hold a NUL: they are left out");
+        }
         let size = usize::try_from(self.users_per_job.max(1)).unwrap_or(usize::MAX);
         (sweep.next_seq..)
             .zip(users.chunks(size))

@@ -1,10 +1,14 @@
 //! The whole suite in one binary, so that it links once and starts each server once.
 
+#![expect(clippy::panic, reason = "a test that cannot go on says why, also in the functions that tests share")]
+
+mod checker;
 mod cli;
 mod config;
 mod floors;
 mod mailer;
 mod migrations;
+mod notifier;
 mod pipeline;
 mod python_sdk;
 mod queue;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use url::Url;
 use uuid::Uuid;
 
@@ -20,6 +20,9 @@ use crate::domain::clock::Clock;
 use crate::domain::id::{Toolkit, UserId};
 use crate::domain::port::ToolkitName;
 use crate::domain::retry::Next;
+
+/// How long a canary that passed is believed where rows do not say whose they are.
+const CANARY_FRESH: TimeDelta = TimeDelta::seconds(60);
 
 /// Who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,7 @@ pub struct Composio {
     clock: Arc<dyn Clock>,
     in_flight: Arc<Semaphore>,
     sweeps_in_flight: Arc<Semaphore>,
+    canary_passed: Arc<Mutex<Option<DateTime<Utc>>>>,
 }
 
 impl Composio {
@@ -81,6 +85,7 @@ impl Composio {
             clock,
             in_flight: Arc::new(Semaphore::new(settings.max_in_flight.max(1))),
             sweeps_in_flight: Arc::new(Semaphore::new(for_sweeps)),
+            canary_passed: Arc::default(),
             settings: Arc::new(settings),
         })
     }
@@ -95,25 +100,53 @@ impl Composio {
         }
         let mut pages = Pages::default();
         let mut cursor = None;
+        let mut first_asked = None;
         for _ in 0..self.settings.max_pages {
-            let page: Page = self.get(&self.accounts_url(user, cursor.as_deref()), urgency).await?;
+            let (page, asked_at): (Page, _) = self.get(&self.accounts_url(user, cursor.as_deref()), urgency).await?;
+            let asked_at = *first_asked.get_or_insert(asked_at);
             match pages.add(user, page)? {
                 After::Next(next) => cursor = Some(next),
-                After::Whole => return Ok(pages.finish()),
+                After::Whole => {
+                    let listing = pages.finish(asked_at);
+                    if listing.unattributed > 0 {
+                        self.filters_must_hold().await?;
+                    }
+                    return Ok(listing);
+                }
             }
         }
         Err(ComposioError::Incomplete { what: format!("it has more than {} pages", self.settings.max_pages) })
     }
 
-    /// Asks for the accounts of a user who cannot exist; returns how many rows came back. Anything but 0 means that filters are
-    /// being ignored (unknown query parameters are, silently: trap 9), and that nothing may be audited.
+    /// Asks for the accounts of a user who cannot exist. If rows come back, filters are being ignored (unknown query parameters
+    /// are, silently: trap 9), and nothing may be audited.
     ///
     /// # Errors
-    /// The question could not be answered.
-    pub async fn canary(&self) -> Result<usize, ComposioError> {
+    /// [`ComposioError::FiltersIgnored`], or the question could not be answered.
+    pub async fn canary(&self) -> Result<(), ComposioError> {
+        let mut passed = self.canary_passed.lock().await;
+        self.ask_canary(&mut passed).await
+    }
+
+    /// Rows without an owner are taken for the asked user's only while a canary has just passed: the API may lose `user_id` in
+    /// its answers (trap 8) and a filter (trap 9) on the same day.
+    async fn filters_must_hold(&self) -> Result<(), ComposioError> {
+        let mut passed = self.canary_passed.lock().await;
+        match *passed {
+            Some(at) if (TimeDelta::zero()..CANARY_FRESH).contains(&(self.clock.now() - at)) => Ok(()),
+            _ => self.ask_canary(&mut passed).await,
+        }
+    }
+
+    async fn ask_canary(&self, passed: &mut Option<DateTime<Utc>>) -> Result<(), ComposioError> {
+        *passed = None;
         let nobody = UserId::new(format!("connection-auditor-canary-{}", Uuid::new_v4()));
-        let page: Page = self.get(&self.accounts_url(&nobody, None), Urgency::Now).await?;
-        Ok(page.items.len())
+        let (page, _): (Page, _) = self.get(&self.accounts_url(&nobody, None), Urgency::Now).await?;
+        if !page.items.is_empty() {
+            return Err(ComposioError::FiltersIgnored { rows: page.items.len() });
+        }
+        *passed = Some(self.clock.now());
+        Ok(())
     }
 
     /// An app's name and logo.
@@ -121,7 +154,7 @@ impl Composio {
     /// # Errors
     /// The app is unknown, or could not be asked for.
     pub async fn toolkit(&self, slug: &Toolkit) -> Result<ToolkitName, ComposioError> {
-        let body: ToolkitBody = self.get(&self.url(&["toolkits", slug.as_str()]), Urgency::Now).await?;
+        let (body, _): (ToolkitBody, _) = self.get(&self.url(&["toolkits", slug.as_str()]), Urgency::Now).await?;
         Ok(ToolkitName { name: body.name, logo: body.meta.and_then(|meta| meta.logo), read_at: self.clock.now() })
     }
 
@@ -146,15 +179,16 @@ impl Composio {
         url
     }
 
-    /// One GET, tried again at once a few times; the slot is given back while waiting.
-    async fn get<T: DeserializeOwned>(&self, url: &Url, urgency: Urgency) -> Result<T, ComposioError> {
+    /// One GET, tried again at once a few times; the slot is given back while waiting. Returns when the try that succeeded began.
+    async fn get<T: DeserializeOwned>(&self, url: &Url, urgency: Urgency) -> Result<(T, DateTime<Utc>), ComposioError> {
         let mut attempt = 0;
         loop {
             attempt += 1;
             let error = {
                 let _slot = self.slot(urgency).await;
+                let began = self.clock.now();
                 match self.try_get(url).await {
-                    Ok(body) => return Ok(body),
+                    Ok(body) => return Ok((body, began)),
                     Err(error) => error,
                 }
             };

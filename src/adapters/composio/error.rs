@@ -47,6 +47,12 @@ pub enum ComposioError {
         /// The account that should not have been there.
         account: String,
     },
+    /// Rows came back for a user who cannot exist: filters are being ignored, and nothing may be concluded from any list.
+    #[error("composio ignores filters: asked for a user who cannot exist, it listed {rows} accounts")]
+    FiltersIgnored {
+        /// How many.
+        rows: usize,
+    },
     /// The id cannot be sent as a filter.
     #[error("the user id contains a comma or is empty, which composio's filter cannot carry")]
     Unfilterable,

@@ -6,18 +6,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
+
 use super::error::ComposioError;
 use super::page::{Page, Row};
 use crate::domain::account::Account;
 use crate::domain::id::{AccountId, UserId};
 
 /// A user's whole list.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
+    /// When the first page was asked for: the list is as old as that.
+    pub asked_at: DateTime<Utc>,
     /// The accounts, by id.
     pub accounts: Vec<Account>,
     /// SHARED rows of other owners, dropped.
     pub shared_dropped: u64,
+    /// Rows that do not say whose they are: they are the user's only if filters hold.
+    pub unattributed: u64,
 }
 
 /// A list that is being put together.
@@ -25,6 +31,7 @@ pub struct Listing {
 pub(super) struct Pages {
     accounts: BTreeMap<AccountId, Account>,
     dropped: BTreeSet<String>,
+    unattributed: u64,
     cursors: BTreeSet<String>,
     total: Option<u64>,
 }
@@ -78,17 +85,15 @@ impl Pages {
     fn attribute(&mut self, user: &UserId, row: Row) -> Result<(), ComposioError> {
         let own = row.user_id.as_deref().map(|owner| owner == user.as_str());
         match own {
-            // Nobody says whose shared account this is.
-            None if row.is_shared() => {
+            // Shared by somebody else, or nobody says by whom.
+            None | Some(false) if row.is_shared() => {
                 self.dropped.insert(row.id);
             }
-            // One user was asked for and the filter is known to hold (the canary): the rows are theirs.
+            // One user was asked for: the rows are theirs, provided that the filter holds, which the client makes sure of.
             Some(true) | None => {
+                self.unattributed += u64::from(own.is_none());
                 let account = row.into_account();
                 self.accounts.insert(account.id.clone(), account);
-            }
-            Some(false) if row.is_shared() => {
-                self.dropped.insert(row.id);
             }
             Some(false) => return Err(ComposioError::Foreign { account: row.id }),
         }
@@ -96,8 +101,13 @@ impl Pages {
     }
 
     /// The list as it was put together.
-    pub(super) fn finish(self) -> Listing {
-        Listing { accounts: self.accounts.into_values().collect(), shared_dropped: self.dropped.len() as u64 }
+    pub(super) fn finish(self, asked_at: DateTime<Utc>) -> Listing {
+        Listing {
+            asked_at,
+            accounts: self.accounts.into_values().collect(),
+            shared_dropped: self.dropped.len() as u64,
+            unattributed: self.unattributed,
+        }
     }
 }
 
@@ -132,7 +142,7 @@ mod tests {
         assert_eq!(pages.add(&user(), first), Ok(After::Next("2".into())));
         let second = page(&[("b", None, "PRIVATE"), ("c", Some("u"), "PRIVATE")], None, Some(3));
         assert_eq!(pages.add(&user(), second), Ok(After::Whole));
-        assert_eq!(pages.finish().accounts.len(), 3);
+        assert_eq!(pages.finish(DateTime::UNIX_EPOCH).accounts.len(), 3);
     }
 
     #[test]
@@ -147,7 +157,7 @@ mod tests {
         let mut pages = Pages::default();
         let rows = [("a", Some("v"), "SHARED"), ("b", None, "SHARED"), ("c", Some("u"), "SHARED")];
         assert_eq!(pages.add(&user(), page(&rows, None, Some(3))), Ok(After::Whole));
-        let listing = pages.finish();
+        let listing = pages.finish(DateTime::UNIX_EPOCH);
         assert_eq!((listing.accounts.len(), listing.shared_dropped), (1, 2));
     }
 

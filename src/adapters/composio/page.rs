@@ -1,7 +1,7 @@
 //! The wire: what is read of an answer. Fields that are not named here, all credentials among them, are skipped while
 //! parsing and never held (`composio-api.md` §0 trap 10). Source of the shapes: §2 of the same page.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::Deserialize;
 
 use crate::domain::account::{Account, Status};
@@ -86,7 +86,7 @@ impl LooseInstant {
     fn instant(&self) -> Option<DateTime<Utc>> {
         let number = match self {
             Self::Text(text) => match DateTime::parse_from_rfc3339(text) {
-                Ok(at) => return Some(at.with_timezone(&Utc)),
+                Ok(at) => return Some(at.with_timezone(&Utc)).filter(|at| (1970..=9999).contains(&at.year())),
                 Err(_) => text.trim().parse().ok()?,
             },
             Self::Number(number) => *number,
@@ -95,7 +95,7 @@ impl LooseInstant {
         // Seconds until the year 5138, milliseconds from 1973 on: the two ranges do not meet.
         let millis = if number.abs() < 100_000_000_000.0 { number * 1000.0 } else { number };
         #[expect(clippy::cast_possible_truncation, reason = "a float beyond i64 saturates, and is refused right after")]
-        DateTime::from_timestamp_millis(millis as i64)
+        DateTime::from_timestamp_millis(millis as i64).filter(|at| (1970..=9999).contains(&at.year()))
     }
 }
 
@@ -191,7 +191,8 @@ mod tests {
         assert_eq!(at("1770379200"), Some(1_770_379_200));
         assert_eq!(at("1770379200000"), Some(1_770_379_200));
         assert_eq!(at(r#""1770379200""#), Some(1_770_379_200));
-        for nonsense in [r#""soon""#, "{}", "true", "1e300", "null"] {
+        for nonsense in [r#""soon""#, "{}", "true", "1e300", "null", "1770379200000000", r#""+58071-01-01T00:00:00Z""#]
+        {
             assert_eq!(at(nonsense), None, "{nonsense}");
         }
     }

@@ -24,7 +24,10 @@ pub enum Transport {
 /// A mail that did not leave, or of which nobody knows. The texts never contain an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// Not sent; trying again may help.
+    /// No mail can leave at the moment: nothing was said of this one yet, and no try of it is used up.
+    #[error("{0}")]
+    Unavailable(String),
+    /// This mail was not taken; trying again may help.
     #[error("{0}")]
     Transient(String),
     /// Refused for good.
@@ -110,7 +113,7 @@ fn file_name(message_id: &str) -> String {
 }
 
 fn unwritable(folder: &Path, error: &io::Error) -> SendError {
-    SendError::Transient(format!("mail.folder {}: cannot be written to: {error}", folder.display()))
+    SendError::Unavailable(format!("mail.folder {}: cannot be written to: {error}", folder.display()))
 }
 
 #[cfg(test)]

@@ -101,6 +101,20 @@ fn breakage_older_than_the_limit_opens_nothing() {
     assert_eq!(opened(&look(&[expired], &History::default(), &policy)).len(), 1);
 }
 
+#[test]
+fn breakage_that_was_too_old_at_first_sight_stays_dropped_when_the_row_is_touched() {
+    let policy = Policy { ignore_older_than: Some(std::time::Duration::from_secs(86_400)), ..Policy::default() };
+    let mut expired = account("a", "EXPIRED");
+    expired.updated_at = Some(day(-3));
+    let memory = history(vec![known(expired.clone())], vec![]);
+    expired.updated_at = Some(day(5));
+    assert_eq!(opened(&look(&[expired], &memory, &policy)), []);
+    let mut fresh = account("b", "EXPIRED");
+    fresh.updated_at = Some(day(0));
+    let memory = history(vec![known(fresh.clone())], vec![]);
+    assert_eq!(opened(&look(&[fresh], &memory, &policy)).len(), 1, "it was fresh when it was first seen, in a dry run");
+}
+
 /// What becomes of an open incident (of this kind, about an EXPIRED account `a`) when the list looks like this.
 #[rstest]
 #[case::still_broken(IncidentKind::Broken, vec![account("a", "EXPIRED")], None)]

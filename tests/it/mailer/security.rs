@@ -70,7 +70,7 @@ async fn a_refused_login_is_not_the_recipients_fault_and_tells_no_password(
     let server = server(Tls::Starttls, Some(mechanisms)).await;
     let mailer = mailer(with_login(smtp_of(&server, Tls::Starttls), "wrong-horse"));
     let error = mailer.send(&mail(&mailer, "ann@example.org", 1)).await.unwrap_err();
-    assert!(matches!(error, SendError::Transient(_)), "{error}");
+    assert!(matches!(error, SendError::Unavailable(_)), "{error}");
     assert!(error.to_string().contains("535") && error.to_string().contains("mail.smtp.password"), "{error}");
     tells_nothing(&error);
     assert_eq!(server.count(), 0);
@@ -81,7 +81,7 @@ async fn a_server_without_a_mechanism_of_ours_is_told_so() {
     let server = server(Tls::None, Some("CRAM-MD5")).await;
     let mailer = mailer(with_login(smtp(server.port()), PASSWORD));
     let error = mailer.send(&mail(&mailer, "ann@example.org", 1)).await.unwrap_err();
-    assert_eq!(error, SendError::Transient("the mail server offers neither AUTH PLAIN nor AUTH LOGIN".to_owned()));
+    assert_eq!(error, SendError::Unavailable("the mail server offers neither AUTH PLAIN nor AUTH LOGIN".to_owned()));
 }
 
 #[rstest]
@@ -94,7 +94,7 @@ async fn a_login_that_fails_otherwise_tells_no_password_either(#[case] act: Act)
     server.fault(At::Auth, act);
     let mailer = mailer(with_login(smtp(server.port()), PASSWORD));
     let error = mailer.send(&mail(&mailer, "ann@example.org", 1)).await.unwrap_err();
-    assert!(matches!(error, SendError::Transient(_)), "{error}");
+    assert!(matches!(error, SendError::Unavailable(_)), "{error}");
     tells_nothing(&error);
 }
 
@@ -113,7 +113,7 @@ async fn a_refused_upgrade_is_no_reason_to_go_on_in_clear() {
     server.fault(At::Starttls, Act::Reply(454, "4.7.0 TLS is not available"));
     let mailer = mailer(smtp_of(&server, Tls::Starttls));
     let error = mailer.send(&mail(&mailer, "ann@example.org", 1)).await.unwrap_err();
-    assert!(matches!(&error, SendError::Transient(text) if text.contains("454 to TLS")), "{error}");
+    assert!(matches!(&error, SendError::Unavailable(text) if text.contains("454 to TLS")), "{error}");
     assert_eq!(server.count(), 0);
 }
 
@@ -133,7 +133,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused(#[values(Tls::Starttls
     let mailer = mailer(config::Smtp { ca_file: None, ..smtp_of(&server, tls) });
     let error = mailer.send(&mail(&mailer, "ann@example.org", 1)).await.unwrap_err();
     assert!(
-        matches!(&error, SendError::Transient(text) if text.contains("at TLS: invalid peer certificate")),
+        matches!(&error, SendError::Unavailable(text) if text.contains("at TLS: invalid peer certificate")),
         "{error}"
     );
     assert_eq!(server.count(), 0);

@@ -49,13 +49,14 @@ pub(crate) enum On {
 impl World {
     /// A population of this size, nothing running yet.
     pub(crate) async fn new(on: On, users: u64) -> Self {
-        Self::with(on, SimulatorOptions::default(), users).await
+        Self::mixed(on, users, Mix::default()).await
     }
 
-    pub(crate) async fn with(on: On, options: SimulatorOptions, users: u64) -> Self {
+    /// The same, of chosen kinds of users.
+    pub(crate) async fn mixed(on: On, users: u64, mix: Mix) -> Self {
         let clock = SystemClock;
-        let population = PopulationSpec { seed: 7, users, mix: Mix::default(), anchor: clock.now() };
-        let options = SimulatorOptions { population, page_cap: 100, ..options };
+        let population = PopulationSpec { seed: 7, users, mix, anchor: clock.now() };
+        let options = SimulatorOptions { population, page_cap: 100, ..SimulatorOptions::default() };
         let simulator = Simulator::start(options, Arc::new(move || clock.now())).await.expect("the simulator starts");
         let smtp = SmtpServer::start().await;
         let folder = tempfile::Builder::new().prefix("auditor-world-").tempdir().expect("a folder");
@@ -100,7 +101,7 @@ impl World {
     }
 
     async fn insert_people(&self) {
-        let mut app = sqlx::PgConnection::connect(&self.settings["users.url"]).await.expect("the app's database");
+        let mut app = self.app().await;
         sqlx::query("CREATE TABLE people (id text PRIMARY KEY, email text, full_name text, zone text)")
             .execute(&mut app)
             .await
@@ -142,9 +143,32 @@ impl World {
             ("check.retry.max_attempts", "12"),
             ("sweep.canary_interval", "500ms"),
             ("keeper.interval", "500ms"),
+            ("notify.retry.base", "300ms"),
+            ("notify.retry.max", "2s"),
         ] {
             self.set(key, value);
         }
+    }
+
+    /// The app's own database.
+    pub(crate) async fn app(&self) -> sqlx::PgConnection {
+        sqlx::PgConnection::connect(&self.settings["users.url"]).await.expect("the app's database")
+    }
+
+    /// How many notifications are in a state, with their reasons.
+    pub(crate) async fn reasons(&self, state: NotificationState) -> BTreeMap<String, u64> {
+        let counts = self.store.notification_counts(None).await.expect("they are counted");
+        counts
+            .into_iter()
+            .filter(|count| count.state == state)
+            .map(|count| (count.detail.unwrap_or_default(), count.count))
+            .collect()
+    }
+
+    /// Sweeps once, to the end.
+    pub(crate) async fn swept(&self) -> Sweep {
+        let id = self.sweep_now().await;
+        self.settled(id, Duration::from_secs(60)).await
     }
 
     /// The settings as variables of the environment.
@@ -291,6 +315,16 @@ impl World {
                 self.store.sweep(id).await.ok()?.filter(|sweep| sweep.state.is_final())
             })
             .await;
+        self.until_settled_within(limit).await;
+        sweep
+    }
+
+    /// Waits until no notification is on its way.
+    pub(crate) async fn until_settled(&self) {
+        self.until_settled_within(Duration::from_secs(30)).await;
+    }
+
+    async fn until_settled_within(&self, limit: Duration) {
         self.until("the notifications settle", limit, || async {
             let counts = self.store.notification_counts(None).await.ok()?;
             let moving = |state| {
@@ -299,7 +333,6 @@ impl World {
             (!counts.iter().any(|count| moving(count.state))).then_some(())
         })
         .await;
-        sweep
     }
 
     /// The mails that arrived since the first `skip`, as people see them.

@@ -2,9 +2,9 @@
 //!
 //! | failure | means |
 //! |---|---|
-//! | no connection, no TLS, greeting, EHLO or login refused (whatever the code) | transient: it says nothing about this mail |
+//! | no connection, no TLS, greeting, EHLO or login refused (whatever the code) | unavailable: it says nothing about this mail |
 //! | 4xx to MAIL, RCPT, DATA or the content | transient |
-//! | 5xx there | permanent; but 530, 534, 535, 538 ask for a login: transient |
+//! | 5xx there | permanent; but 530, 534, 535, 538 ask for a login: unavailable |
 //! | lost or timed out before the content | transient |
 //! | lost or timed out once the content is under way | ambiguous |
 //! | the message needs what the server does not offer (SMTPUTF8) | permanent |
@@ -119,12 +119,13 @@ impl Failure {
                 SendError::Permanent(text)
             }
             (step, Trouble::Lacking(_)) if step >= Step::Mail => SendError::Permanent(text),
+            (step, _) if step < Step::Mail || self.asks_for_login() => SendError::Unavailable(text),
             _ => SendError::Transient(text),
         }
     }
 
     pub(super) fn into_probe_error(self) -> SendError {
-        SendError::Transient(self.text(None))
+        SendError::Unavailable(self.text(None))
     }
 
     fn asks_for_login(&self) -> bool {

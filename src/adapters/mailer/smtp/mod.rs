@@ -65,7 +65,7 @@ impl SmtpPool {
     pub(super) async fn send(&self, mail: &Mail) -> Result<(), SendError> {
         let shared = &self.shared;
         let Ok(_permit) = shared.permits.acquire().await else {
-            return Err(SendError::Transient("not sent: the mailer is closing".to_owned()));
+            return Err(SendError::Unavailable("not sent: the mailer is closing".to_owned()));
         };
         if let Some(mut parked) = shared.take_parked() {
             match parked.send(mail).await {
