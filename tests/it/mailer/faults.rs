@@ -12,6 +12,7 @@ use crate::support::smtp::{Act, At, SmtpServer};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Class {
+    Unavailable,
     Transient,
     Permanent,
     Ambiguous,
@@ -19,6 +20,7 @@ enum Class {
 
 fn class(error: &SendError) -> Class {
     match error {
+        SendError::Unavailable(_) => Class::Unavailable,
         SendError::Transient(_) => Class::Transient,
         SendError::Permanent(_) => Class::Permanent,
         SendError::Ambiguous(_) => Class::Ambiguous,
@@ -45,20 +47,20 @@ async fn suffer(at: At, act: Act) -> (SendError, usize) {
 }
 
 #[rstest]
-#[case::greeting_421(At::Greeting, 421, Class::Transient)]
-#[case::greeting_554(At::Greeting, 554, Class::Transient)]
-#[case::ehlo_550(At::Ehlo, 550, Class::Transient)]
+#[case::greeting_421(At::Greeting, 421, Class::Unavailable)]
+#[case::greeting_554(At::Greeting, 554, Class::Unavailable)]
+#[case::ehlo_550(At::Ehlo, 550, Class::Unavailable)]
 #[case::mail_451(At::Mail, 451, Class::Transient)]
 #[case::mail_550(At::Mail, 550, Class::Permanent)]
-#[case::mail_530(At::Mail, 530, Class::Transient)]
-#[case::mail_421(At::Mail, 421, Class::Transient)]
+#[case::mail_530(At::Mail, 530, Class::Unavailable)]
+#[case::mail_421(At::Mail, 421, Class::Unavailable)]
 #[case::rcpt_450(At::Rcpt, 450, Class::Transient)]
 #[case::rcpt_550(At::Rcpt, 550, Class::Permanent)]
 #[case::data_451(At::Data, 451, Class::Transient)]
 #[case::data_554(At::Data, 554, Class::Permanent)]
 #[case::content_451(At::Unkept, 451, Class::Transient)]
 #[case::content_554(At::Unkept, 554, Class::Permanent)]
-#[case::content_421(At::Unkept, 421, Class::Transient)]
+#[case::content_421(At::Unkept, 421, Class::Unavailable)]
 #[tokio::test]
 async fn an_answer_is_never_ambiguous(#[case] at: At, #[case] code: u16, #[case] expected: Class) {
     let (error, kept) = suffer(at, Act::Reply(code, ECHO)).await;
@@ -68,8 +70,8 @@ async fn an_answer_is_never_ambiguous(#[case] at: At, #[case] code: u16, #[case]
 }
 
 #[rstest]
-#[case::greeting(At::Greeting, Class::Transient)]
-#[case::ehlo(At::Ehlo, Class::Transient)]
+#[case::greeting(At::Greeting, Class::Unavailable)]
+#[case::ehlo(At::Ehlo, Class::Unavailable)]
 #[case::mail(At::Mail, Class::Transient)]
 #[case::rcpt(At::Rcpt, Class::Transient)]
 #[case::data(At::Data, Class::Transient)]

@@ -3,7 +3,8 @@
 //! | failure | means |
 //! |---|---|
 //! | no connection, no TLS, greeting, EHLO or login refused (whatever the code) | unavailable: it says nothing about this mail |
-//! | 4xx to MAIL, RCPT, DATA or the content | transient |
+//! | 421 at any step | unavailable |
+//! | another 4xx to MAIL, RCPT, DATA or the content | transient |
 //! | 5xx there | permanent; but 530, 534, 535, 538 ask for a login: unavailable |
 //! | lost or timed out before the content | transient |
 //! | lost or timed out once the content is under way | ambiguous |
@@ -115,11 +116,11 @@ impl Failure {
         let text = self.text(Some(mail.recipient()));
         match (self.step, &self.trouble) {
             (Step::Content, Trouble::Lost(_) | Trouble::Timeout(_)) => SendError::Ambiguous(text),
-            (step, Trouble::Reply { code: 500..=599, .. }) if step >= Step::Mail && !self.asks_for_login() => {
+            (step, Trouble::Reply { code: 500..=599, .. }) if step >= Step::Mail && !self.is_about_the_server() => {
                 SendError::Permanent(text)
             }
             (step, Trouble::Lacking(_)) if step >= Step::Mail => SendError::Permanent(text),
-            (step, _) if step < Step::Mail || self.asks_for_login() => SendError::Unavailable(text),
+            (step, _) if step < Step::Mail || self.is_about_the_server() => SendError::Unavailable(text),
             _ => SendError::Transient(text),
         }
     }
@@ -128,8 +129,9 @@ impl Failure {
         SendError::Unavailable(self.text(None))
     }
 
-    fn asks_for_login(&self) -> bool {
-        matches!(self.trouble, Trouble::Reply { code: 530 | 534 | 535 | 538, .. })
+    /// The server goes away, or wants a login first: that is not about this mail.
+    fn is_about_the_server(&self) -> bool {
+        matches!(self.trouble, Trouble::Reply { code: 421 | 530 | 534 | 535 | 538, .. })
     }
 
     fn text(&self, recipient: Option<&str>) -> String {
