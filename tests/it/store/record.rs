@@ -4,6 +4,7 @@ use connection_auditor::domain::history::History;
 use connection_auditor::domain::id::Toolkit;
 use connection_auditor::domain::incident::Resolution;
 use connection_auditor::domain::notification::NotificationState;
+use connection_auditor::domain::port::ToolkitName;
 
 use super::*;
 
@@ -328,10 +329,7 @@ pub(super) async fn what_cannot_be_stored_as_it_came_is_recorded_all_the_same(db
     let ann = history(db, "ann").await;
     assert_eq!(ann.accounts[0].account.id, "ca_\u{fffd}".into());
     assert_eq!(ann.accounts[0].account.slot.alias.as_deref(), Some("w\u{fffd}rk"));
-    assert_eq!(
-        (&ann.incidents[0].slot, &ann.accounts[0].account.slot),
-        (&ann.accounts[0].account.slot, &ann.incidents[0].slot)
-    );
+    assert_eq!(ann.incidents[0].slot, ann.accounts[0].account.slot);
     assert_eq!(db.findings(sweep, None, 10).await.expect("read")[0].1.status, "E\u{fffd}");
     let sum = db.sweep(sweep).await.expect("read").expect("it is there").tally;
     assert_eq!(sum.unknown_statuses, [("D\u{fffd}".to_owned(), 5)].into());
@@ -347,7 +345,7 @@ pub(super) async fn what_cannot_be_stored_as_it_came_is_recorded_all_the_same(db
     assert_eq!(history(db, "b\0b").await.observed_at, Some(at(3)));
     assert_eq!(db.close_incidents_of(&user("b\0b"), Resolution::UserDeleted, at(4)).await.expect("closed"), 0);
     assert!(db.carried_incidents(&user("b\0b"), NOBODY).await.expect("read").is_empty());
-    let name = connection_auditor::domain::port::ToolkitName { name: "S\0".into(), logo: None, read_at: at(4) };
+    let name = ToolkitName { name: "S\0".into(), logo: None, read_at: at(4) };
     db.remember_toolkit(&"sl\0ck".into(), &name).await.expect("kept");
     assert_eq!(db.toolkits(&["sl\0ck".into()]).await.expect("read")[&Toolkit::new("sl\0ck")].name, "S\u{fffd}");
 }
@@ -384,7 +382,7 @@ pub(super) async fn instants_beyond_the_calendar_are_recorded_as_the_nearest(db:
     assert_eq!(history.accounts[0].account.expired_at.map(year), Some(9999));
     assert_eq!(year(history.incidents[0].broke_at), 9999);
     assert_eq!(year(db.findings(sweep, None, 9).await.expect("read")[0].1.broke_at), 1);
-    let name = connection_auditor::domain::port::ToolkitName { name: "Slack".into(), logo: None, read_at: last };
+    let name = ToolkitName { name: "Slack".into(), logo: None, read_at: last };
     db.remember_toolkit(&"slack".into(), &name).await.expect("kept");
     assert_eq!(year(db.toolkits(&["slack".into()]).await.expect("read")[&Toolkit::new("slack")].read_at), 9999);
 }
