@@ -64,6 +64,7 @@ CREATE TABLE auditor_checks (
     root uuid NOT NULL,
     users jsonb NOT NULL,
     attempt bigint NOT NULL,
+    dry_run boolean NOT NULL,
     state text NOT NULL CHECK (state IN ('queued', 'claimed', 'done', 'dead')),
     due_at timestamptz NOT NULL,
     queued_in text,
@@ -79,6 +80,8 @@ COMMENT ON COLUMN auditor_checks.seq IS 'The number of the chunk within its swee
 COMMENT ON COLUMN auditor_checks.root IS 'The check that this one retries, through all retries; itself if it is no retry.';
 COMMENT ON COLUMN auditor_checks.users IS 'The ids of the users to check, as a list.';
 COMMENT ON COLUMN auditor_checks.attempt IS 'How often these users were tried before.';
+COMMENT ON COLUMN auditor_checks.dry_run IS
+    'Its sweep is a dry run, or was, if it has none any more: it opens nothing.';
 COMMENT ON COLUMN auditor_checks.state IS 'Waiting, with a worker, over, or given up as poison.';
 COMMENT ON COLUMN auditor_checks.due_at IS 'Not before this instant.';
 COMMENT ON COLUMN auditor_checks.queued_in IS
@@ -186,8 +189,10 @@ COMMENT ON COLUMN auditor_incidents.broke_at IS 'When it broke, as far as Compos
 COMMENT ON COLUMN auditor_incidents.opened_at IS 'When a check found it.';
 COMMENT ON COLUMN auditor_incidents.resolved_at IS 'When it ended.';
 COMMENT ON COLUMN auditor_incidents.resolution IS 'How it ended.';
--- A slot has one open incident at most.
-CREATE UNIQUE INDEX auditor_incidents_one_open ON auditor_incidents (user_id, toolkit, auth_config, coalesce(alias, '')) WHERE resolved_at IS NULL;
+-- A slot has one open incident at most. An alias may be longer than an entry of an index: its beginning and a hash stand for it.
+CREATE UNIQUE INDEX auditor_incidents_one_open ON auditor_incidents
+    (user_id, toolkit, auth_config, left(coalesce(alias, ''), 100), hashtextextended(coalesce(alias, ''), 0))
+    WHERE resolved_at IS NULL;
 -- The history of a user.
 CREATE INDEX auditor_incidents_by_user ON auditor_incidents (user_id);
 -- Open incidents by app.
@@ -204,6 +209,7 @@ CREATE TABLE auditor_notifications (
     attempts bigint NOT NULL DEFAULT 0,
     ambiguous bigint NOT NULL DEFAULT 0,
     unclear boolean NOT NULL DEFAULT FALSE,
+    buried boolean NOT NULL DEFAULT FALSE,
     error text,
     sweep_id uuid,
     created_at timestamptz NOT NULL,
@@ -226,7 +232,8 @@ COMMENT ON COLUMN auditor_notifications.attempts IS 'How often it was tried.';
 COMMENT ON COLUMN auditor_notifications.ambiguous IS
     'How often a try ended without an answer, so that the mail may have gone out.';
 COMMENT ON COLUMN auditor_notifications.unclear IS
-    'A lapsed sending was claimed again, and nobody has decided yet what that means.';
+    'A sending lapsed or was buried, and nobody has decided yet what that means.';
+COMMENT ON COLUMN auditor_notifications.buried IS 'It failed as poison, and is retried as a dead job only.';
 COMMENT ON COLUMN auditor_notifications.error IS
     'Why it was skipped, failed, or could not be sent the last time; never an address.';
 COMMENT ON COLUMN auditor_notifications.sweep_id IS 'The sweep that made it; none for a re-audit; it may be pruned.';

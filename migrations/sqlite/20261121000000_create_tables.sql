@@ -69,6 +69,8 @@ CREATE TABLE auditor_checks (
     users TEXT NOT NULL CHECK (json_valid(users)),
     -- How often these users were tried before.
     attempt INTEGER NOT NULL,
+    -- Its sweep is a dry run, or was, if it has none any more: it opens nothing.
+    dry_run INTEGER NOT NULL CHECK (dry_run IN (FALSE, TRUE)),
     -- Waiting, with a worker, over, or given up as poison.
     state TEXT NOT NULL CHECK (state IN ('queued', 'claimed', 'done', 'dead')),
     -- Not before this instant.
@@ -205,8 +207,10 @@ CREATE TABLE auditor_notifications (
     attempts INTEGER NOT NULL DEFAULT 0,
     -- How often a try ended without an answer, so that the mail may have gone out.
     ambiguous INTEGER NOT NULL DEFAULT 0,
-    -- A lapsed sending was claimed again, and nobody has decided yet what that means.
+    -- A sending lapsed or was buried, and nobody has decided yet what that means.
     unclear INTEGER NOT NULL DEFAULT FALSE CHECK (unclear IN (FALSE, TRUE)),
+    -- It failed as poison, and is retried as a dead job only.
+    buried INTEGER NOT NULL DEFAULT FALSE CHECK (buried IN (FALSE, TRUE)),
     -- Why it was skipped, failed, or could not be sent the last time; never an address.
     error TEXT,
     -- The sweep that made it; none for a re-audit; it may be pruned.

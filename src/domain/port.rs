@@ -86,9 +86,9 @@ pub trait SweepStore: Send + Sync + 'static {
     /// Claims the oldest sweep that can be carried on: *pending* with `start_at` reached and no other sweep of its schedule in
     /// *paging*, *draining* or *paused*; or *paging* or *paused* whose lease has lapsed (or was released). State is left as it is.
     async fn claim_sweep(&self, lease: Lease, now: DateTime<Utc>) -> StoreResult<Option<Sweep>>;
-    /// Renews the lease; `false` if it was lost.
+    /// Renews the lease; `false` if it was lost or the sweep is final.
     async fn renew_sweep(&self, id: SweepId, lease: Lease) -> StoreResult<bool>;
-    /// Moves a sweep that this token holds to a state, with a note; a final state stamps `finished_at`, the first *paging* stamps
+    /// Moves a sweep that this token holds to a state, with a note; a final state stamps `finished_at` and ends its checks, claimed ones too (their workers are fenced), the first *paging* stamps
     /// `started_at`. Releases the lease where `until` says so: the sweep can be claimed again from then on. `false` if fenced.
     async fn set_sweep_state(
         &self,
@@ -105,7 +105,8 @@ pub trait SweepStore: Send + Sync + 'static {
     /// sweeper claims it and asks the canary. A *draining* sweep keeps its cursor `None` and remembers that paging is over.
     async fn pause_sweep(&self, id: SweepId, note: &str, now: DateTime<Utc>) -> StoreResult<()>;
     /// Ends every *draining* sweep that has no check left, with its final tally: *completed*, or *failed* (with a note) if not one
-    /// user could be checked and some were given up. Returns those it ended; a second call returns none of them.
+    /// user could be checked and some were given up. Returns those it ended; a second call returns none of them. One that cannot be
+    /// read is told in the log and keeps no other from ending.
     async fn finish_sweeps(&self, now: DateTime<Utc>) -> StoreResult<Vec<Sweep>>;
 }
 
@@ -159,7 +160,7 @@ pub trait CheckStore: Send + Sync + 'static {
 pub struct ClaimedCheck {
     /// The check.
     pub check: Check,
-    /// The sweep is a dry run.
+    /// It belongs to a dry run, or did before its sweep ended: it opens nothing.
     pub dry_run: bool,
 }
 
@@ -266,7 +267,8 @@ pub trait NotificationStore: Send + Sync + 'static {
     ) -> StoreResult<Claim<Notification>>;
     /// Renews the lease of a *claimed* or *sending* notification; `false` if it was lost.
     async fn renew_notification(&self, id: NotificationId, lease: Lease) -> StoreResult<bool>;
-    /// Commits *claimed → sending* and takes in the incidents that the digest lists as this notification's own; `false` if fenced.
+    /// Commits *claimed → sending* and takes in the incidents that the digest lists as this notification's own; `false` if fenced,
+    /// or if another notification lists one of them that is being sent, was sent, or is ambiguous and not settled.
     async fn begin_sending(&self, id: NotificationId, lease: Lease, incidents: &[IncidentId]) -> StoreResult<bool>;
     /// Ends a try; `false` if fenced.
     async fn settle(
@@ -276,8 +278,12 @@ pub trait NotificationStore: Send + Sync + 'static {
         settlement: &Settlement,
         now: DateTime<Utc>,
     ) -> StoreResult<bool>;
-    /// The incidents of a user that were mailed already, or that a held notification carries.
-    async fn carried_incidents(&self, user: &UserId) -> StoreResult<HashMap<IncidentId, Carried>>;
+    /// The incidents of a user that another notification than `except` mailed, may have mailed, or holds.
+    async fn carried_incidents(
+        &self,
+        user: &UserId,
+        except: NotificationId,
+    ) -> StoreResult<HashMap<IncidentId, Carried>>;
     /// Closes all open incidents of a user (deleted from the app's own database).
     async fn close_incidents_of(&self, user: &UserId, resolution: Resolution, now: DateTime<Utc>) -> StoreResult<u64>;
     /// Notifications held under this name become pending, due `now`; only those made before `made_before`, if given.
@@ -294,6 +300,9 @@ pub trait NotificationStore: Send + Sync + 'static {
         made_before: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> StoreResult<u64>;
+    /// Notifications that *failed* or were *unreachable* become pending again (attempts from 0, due `now`, never pushed) and join what
+    /// their user has pending. Those that were buried as poison stay: see [`DeadJobStore::retry_dead`]. In any other state there are none.
+    async fn retry_settled(&self, state: NotificationState, now: DateTime<Utc>) -> StoreResult<u64>;
 }
 
 /// What became of an incident in the ledger.
@@ -303,6 +312,8 @@ pub enum Carried {
     Mailed(DateTime<Utc>),
     /// A notification that waits for the operator carries it.
     Held,
+    /// A notification lists it of which nobody knows whether it went out, and which is not settled yet.
+    Ambiguous,
 }
 
 /// How a try to send ended.
@@ -353,6 +364,8 @@ pub trait OutboxStore: Send + Sync + 'static {
     ) -> StoreResult<Vec<(Job, DateTime<Utc>)>>;
     /// Remembers that these were pushed into this generation.
     async fn mark_queued(&self, jobs: &[Job], generation: &str) -> StoreResult<()>;
+    /// The queue's lane is empty although rows of this generation wait: it came back older than it was. Those that have waited since before `before` forget their generation. Returns how many.
+    async fn forget_queued(&self, lane: Lane, generation: &str, before: DateTime<Utc>) -> StoreResult<u64>;
     /// Rows whose lease lapsed before `lapsed_before`: claimed checks become *queued*, claimed notifications *pending*, and both forget
     /// their generation so that [`Self::unqueued`] finds them at once. A *sending* notification stays as it is and is returned too (it is
     /// to be pushed so that a notifier decides); it is not returned again before another lease length. At most `limit`.
@@ -369,12 +382,14 @@ pub trait OutboxStore: Send + Sync + 'static {
 /// Jobs that were given up as poison: an operator decides.
 #[async_trait]
 pub trait DeadJobStore: Send + Sync + 'static {
-    /// Buries a job: its row becomes *dead* (a check) or *failed* (a notification), and a dead job is recorded. The users of a
+    /// Buries a job: its row becomes *dead* (a check) or *failed* (a notification; one in *sending* is ambiguous and unclear from
+    /// then on), and a dead job is recorded. The users of a
     /// dead check count as given up in its sweep, which can so end.
     async fn bury(&self, dead: &DeadJob) -> StoreResult<()>;
     /// Dead jobs, newest first.
     async fn dead_jobs(&self, limit: u32) -> StoreResult<Vec<DeadJob>>;
     /// Makes a dead job's row wait again (*queued* or *pending*, attempts from 0, never pushed) and forgets the dead job. `false` if there is none.
+    /// A check whose sweep has ended goes on without it; one of a dry run stays one.
     async fn retry_dead(&self, id: Uuid, now: DateTime<Utc>) -> StoreResult<bool>;
     /// Forgets a dead job; its row stays dead. `false` if there is none.
     async fn drop_dead(&self, id: Uuid) -> StoreResult<bool>;

@@ -196,13 +196,14 @@ impl Notifier {
     ) -> Result<Outcome, Handled> {
         let user = &notification.user;
         let history = self.desk.answer(self.store.history(std::slice::from_ref(user)).await)?.remove(user);
-        let carried = self.desk.answer(self.store.carried_incidents(user).await)?;
+        let carried = self.desk.answer(self.store.carried_incidents(user, notification.id).await)?;
         let open: Vec<Incident> = history
             .iter()
             .flat_map(History::open_incidents)
             .filter(|incident| self.policy.lists(incident))
-            // What is held back must not leave by another door; what was mailed is mentioned again, and is no reason to mail.
-            .filter(|incident| carried.get(&incident.id) != Some(&Carried::Held))
+            // What is held back, or may have gone out under another name, must not leave by another door; what was mailed is
+            // mentioned again, and is no reason to mail.
+            .filter(|incident| !matches!(carried.get(&incident.id), Some(Carried::Held | Carried::Ambiguous)))
             .cloned()
             .collect();
         let own: Vec<IncidentId> =

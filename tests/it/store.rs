@@ -30,13 +30,20 @@ use connection_auditor::domain::port::{
 };
 use connection_auditor::domain::slot::Slot;
 use connection_auditor::domain::sweep::{Check, NewSweep, Overlap, Sweep, SweepMode, SweepState, Tally, Trigger};
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Connection};
 use uuid::Uuid;
 
 use crate::support::postgres;
 
+/// A notification that is not there.
+const NOBODY: NotificationId = NotificationId(Uuid::nil());
+
 /// A database of its own, migrated.
 struct Db {
     store: Arc<dyn Store>,
+    url: String,
     _folder: tempfile::TempDir,
 }
 
@@ -53,9 +60,23 @@ fn settings(url: String) -> Database {
 }
 
 async fn open(url: String, folder: tempfile::TempDir) -> Db {
-    let settings = settings(url);
+    let settings = settings(url.clone());
     store::migrate(&settings).await.expect("an empty database can be migrated");
-    Db { store: store::connect(&settings).await.expect("a migrated database opens"), _folder: folder }
+    Db { store: store::connect(&settings).await.expect("a migrated database opens"), url, _folder: folder }
+}
+
+impl Db {
+    /// Does behind the store's back what no version of this program does; returns how many rows were changed.
+    async fn tamper(&self, statement: &str) -> u64 {
+        let statement = AssertSqlSafe(statement);
+        if self.url.starts_with("sqlite:") {
+            let mut connection = SqliteConnection::connect(&self.url).await.expect("the file opens");
+            sqlx::query(statement).execute(&mut connection).await.expect("it is changed").rows_affected()
+        } else {
+            let mut connection = PgConnection::connect(&self.url).await.expect("the database opens");
+            sqlx::query(statement).execute(&mut connection).await.expect("it is changed").rows_affected()
+        }
+    }
 }
 
 async fn postgres() -> Db {
@@ -102,7 +123,12 @@ on_both! {
         a_paused_sweep_can_be_claimed_and_remembers_that_paging_is_over,
         a_drained_sweep_ends_once_with_the_sum_of_its_tallies,
         a_sweep_in_which_nobody_could_be_checked_has_failed,
-        a_sweep_that_is_ended_by_hand_leaves_no_check_waiting;
+        a_sweep_that_is_ended_by_hand_leaves_no_check_waiting,
+        a_sweep_that_fails_fences_the_checks_that_are_worked_on,
+        a_drained_sweep_that_was_paused_ends_when_it_goes_on,
+        a_sweep_that_cannot_be_read_keeps_no_other_from_ending,
+        a_lease_on_a_final_sweep_is_not_renewed,
+        a_cursor_of_any_characters_comes_back_as_it_was;
     checks:
         of_sixteen_claimers_one_wins,
         a_claim_says_why_it_was_refused,
@@ -110,6 +136,7 @@ on_both! {
         a_released_check_waits_until_it_is_due,
         a_check_of_a_paused_sweep_waits_and_of_a_final_one_is_over,
         a_dry_run_is_known_to_its_checks,
+        users_that_cannot_be_stored_as_they_are_do_not_stop_their_chunk,
         an_app_keeps_the_newest_name_it_was_given;
     record:
         what_was_seen_is_read_back_as_it_was,
@@ -124,6 +151,10 @@ on_both! {
         a_dry_run_leaves_findings_and_nothing_else,
         concurrent_records_of_the_same_users_never_fail,
         ids_of_any_script_come_back_as_they_were,
+        what_cannot_be_stored_as_it_came_is_recorded_all_the_same,
+        two_users_that_are_stored_under_one_id_are_recorded_once,
+        instants_beyond_the_calendar_are_recorded_as_the_nearest,
+        slots_with_long_aliases_are_told_apart,
         ten_thousand_users_fit;
     opening:
         a_second_incident_joins_the_pending_notification_which_is_due_at_the_earlier_time,
@@ -137,6 +168,9 @@ on_both! {
         a_lapsed_sending_is_ambiguous_and_is_counted,
         only_what_a_sent_mail_listed_was_mailed,
         one_incident_is_not_sent_by_two_notifications,
+        what_may_have_gone_out_is_not_sent_under_another_name,
+        what_failed_or_was_unreachable_is_retried_and_what_was_buried_is_not,
+        what_is_retried_joins_what_is_pending,
         what_is_tried_again_keeps_its_name_and_its_tries,
         what_comes_back_takes_in_what_was_made_meanwhile,
         held_notifications_are_released_or_discarded_by_age,
@@ -145,6 +179,7 @@ on_both! {
     outbox:
         what_was_never_pushed_is_found_when_due_and_waited_long_enough,
         a_wiped_queue_finds_everything_again,
+        a_queue_that_came_back_older_is_filled_lane_by_lane,
         what_is_put_back_is_pushed_again_when_due,
         a_lapsed_lease_is_found_at_once,
         what_is_settled_while_it_is_taken_back_is_not_sent_again,
@@ -153,7 +188,9 @@ on_both! {
         a_buried_check_counts_as_given_up_and_its_sweep_can_end,
         a_dead_check_is_retried_or_dropped,
         a_dead_check_of_an_ended_sweep_is_retried_as_a_re_audit,
+        a_dead_check_of_an_ended_dry_run_stays_one_and_so_do_its_retries,
         a_dead_notification_is_retried,
+        a_notification_that_died_while_it_was_sent_is_ambiguous_and_unclear,
         a_job_that_could_not_be_read_is_buried_too,
         what_is_old_is_pruned_and_what_matters_stays,
         a_migrated_database_answers;

@@ -181,7 +181,7 @@ impl SqliteQueue {
             .map_err(unusable)?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
+            .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5));
         let pool =
             |connections| SqlitePoolOptions::new().max_connections(connections).idle_timeout(None).max_lifetime(None);

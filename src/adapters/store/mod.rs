@@ -6,6 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `connect` | what can be wrong before the first statement |
+//! | `ended` | one sweep that cannot be ended does not stop the others |
 //! | `error` | which failures may pass |
 //! | `row` | rows become domain types |
 //! | `write` | a chunk becomes one JSON text, so that each table costs one statement |
@@ -15,6 +16,7 @@
 //! Every name in the database begins with `auditor_`, the table of migrations too, so that it may be the app's own database.
 
 mod connect;
+mod ended;
 mod error;
 mod merge;
 mod postgres;

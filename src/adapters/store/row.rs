@@ -17,6 +17,7 @@ use sqlx::{Decode, Encode, FromRow, Postgres, Sqlite, Type};
 use uuid::Uuid;
 
 use super::error::corrupt;
+use super::write::unescaped;
 use crate::domain::account::{Account, Status};
 use crate::domain::history::KnownAccount;
 use crate::domain::id::{AccountId, CheckId, IncidentId, NotificationId, SweepId, UserId};
@@ -26,6 +27,18 @@ use crate::domain::notification::Notification;
 use crate::domain::port::{CheckOutcome, DeadJob, LastCheck, StoreResult};
 use crate::domain::slot::Slot;
 use crate::domain::sweep::{Check, Sweep, Tally};
+
+/// The years 1 to 9999, in microseconds since 1970: what PostgreSQL reads and writes as it is written everywhere.
+const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+
+/// An instant from outside; one that cannot be stored becomes the nearest that can.
+pub(super) fn storable(at: DateTime<Utc>) -> DateTime<Utc> {
+    let micros = at.timestamp_micros();
+    if YEARS.contains(&micros) {
+        return at;
+    }
+    DateTime::from_timestamp_micros(micros.clamp(*YEARS.start(), *YEARS.end())).unwrap_or_default()
+}
 
 /// An instant, as each engine keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -57,7 +70,7 @@ impl Type<Postgres> for At {
 
 impl Encode<'_, Postgres> for At {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        <DateTime<Utc> as Encode<'_, Postgres>>::encode_by_ref(&self.0, buffer)
+        <DateTime<Utc> as Encode<'_, Postgres>>::encode_by_ref(&storable(self.0), buffer)
     }
 }
 
@@ -79,7 +92,7 @@ impl Type<Sqlite> for At {
 
 impl Encode<'_, Sqlite> for At {
     fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
-        <i64 as Encode<'_, Sqlite>>::encode_by_ref(&self.0.timestamp_micros(), buffer)
+        <i64 as Encode<'_, Sqlite>>::encode_by_ref(&storable(self.0).timestamp_micros(), buffer)
     }
 }
 
@@ -197,7 +210,7 @@ impl SweepRow {
             mode: named(action, &self.mode)?,
             state: named(action, &self.state)?,
             note: self.note,
-            cursor: self.cursor,
+            cursor: self.cursor.as_deref().map(unescaped),
             next_seq: self.next_seq,
             paging_over: self.paged_at.is_some(),
             paused_since: self.paused_since.map(|at| at.0),

@@ -3,15 +3,15 @@
 //! So a chunk costs one statement a table, whatever it holds. The rows are sorted by user, so that writers who meet lock
 //! them in the same order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::row::{Id, name};
+use super::row::{Id, name, storable};
 use crate::domain::id::UserId;
 use crate::domain::port::{CheckOutcome, Record, UserRecord};
-use crate::domain::sweep::Check;
+use crate::domain::sweep::{Check, Tally};
 
 /// How an engine writes an instant within JSON.
 pub(super) trait Engine {
@@ -24,7 +24,7 @@ pub(super) struct PostgresJson;
 
 impl Engine for PostgresJson {
     fn time(at: DateTime<Utc>) -> Value {
-        json!(at)
+        json!(storable(at))
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) struct SqliteJson;
 
 impl Engine for SqliteJson {
     fn time(at: DateTime<Utc>) -> Value {
-        json!(at.timestamp_micros())
+        json!(storable(at).timestamp_micros())
     }
 }
 
@@ -42,19 +42,64 @@ pub(super) fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-fn cleaned(text: Option<&String>) -> Option<String> {
-    text.map(|text| clean(text))
+/// Every text within, the names of an object's fields included, as [`clean`] leaves it.
+fn cleaned(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.contains('\0') => Value::String(clean(&text)),
+        Value::Array(values) => Value::Array(values.into_iter().map(cleaned).collect()),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(name, value)| (clean(&name), cleaned(value))).collect())
+        }
+        other => other,
+    }
+}
+
+/// Counters whose names come from outside too.
+pub(super) fn tally(tally: &Tally) -> Tally {
+    let counted = |counts: &BTreeMap<String, u64>| {
+        let mut cleaned = BTreeMap::new();
+        for (name, count) in counts {
+            *cleaned.entry(clean(name)).or_default() += count;
+        }
+        cleaned
+    };
+    Tally { verdicts: counted(&tally.verdicts), unknown_statuses: counted(&tally.unknown_statuses), ..tally.clone() }
+}
+
+/// What was asked for, by the text under which it is stored.
+pub(super) fn asked<T>(ids: &[T], text: impl Fn(&T) -> &str) -> HashMap<String, &T> {
+    ids.iter().map(|id| (clean(text(id)), id)).collect()
+}
+
+/// A cursor holds an id of the app's, and must come back as it was: what cannot be stored is escaped.
+pub(super) fn escaped(cursor: &str) -> String {
+    cursor.replace('\\', "\\\\").replace('\0', "\\0")
+}
+
+/// The cursor that [`escaped`] wrote.
+pub(super) fn unescaped(cursor: &str) -> String {
+    let mut characters = cursor.chars();
+    let mut text = String::with_capacity(cursor.len());
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => text.extend(characters.next().map(|escaped| if escaped == '0' { '\0' } else { escaped })),
+            plain => text.push(plain),
+        }
+    }
+    text
 }
 
 fn optional<E: Engine>(at: Option<DateTime<Utc>>) -> Value {
     at.map_or(Value::Null, E::time)
 }
 
-/// The users of a record in their order, which is the order of the locks.
+/// The users of a record in their order, which is the order of the locks; of two that are stored under one id, the first.
 pub(super) fn sorted(record: &Record) -> Vec<&UserRecord> {
-    let mut users: Vec<&UserRecord> = record.users.iter().collect();
-    users.sort_by(|a, b| a.user.cmp(&b.user));
-    users
+    let mut users: Vec<(String, &UserRecord)> =
+        record.users.iter().map(|user| (clean(user.user.as_str()), user)).collect();
+    users.sort_by(|(a, _), (b, _)| a.cmp(b));
+    users.dedup_by(|(a, _), (b, _)| a == b);
+    users.into_iter().map(|(_, user)| user).collect()
 }
 
 /// One row a check.
@@ -67,6 +112,7 @@ pub(super) fn checks<E: Engine>(checks: &[Check]) -> Value {
                 "attempt": check.attempt, "due_at": E::time(check.due_at),
             })
         })
+        .map(cleaned)
         .collect()
 }
 
@@ -77,8 +123,8 @@ pub(super) fn users<E: Engine>(users: &[&UserRecord]) -> Value {
         .map(|user| {
             let (outcome, error) = match &user.outcome {
                 CheckOutcome::Checked => ("checked", None),
-                CheckOutcome::GivenUp(error) => ("given_up", Some(clean(error))),
-                CheckOutcome::Refused(error) => ("refused", Some(clean(error))),
+                CheckOutcome::GivenUp(error) => ("given_up", Some(error)),
+                CheckOutcome::Refused(error) => ("refused", Some(error)),
             };
             let observed_at = (outcome == "checked").then_some(user.observed_at).or(user.base);
             json!({
@@ -86,6 +132,7 @@ pub(super) fn users<E: Engine>(users: &[&UserRecord]) -> Value {
                 "outcome": outcome, "error": error,
             })
         })
+        .map(cleaned)
         .collect()
 }
 
@@ -99,7 +146,7 @@ pub(super) fn accounts<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
             json!({
                 "user_id": user, "account_id": account.id, "toolkit": account.slot.toolkit,
                 "auth_config": account.slot.auth_config, "alias": account.slot.alias,
-                "status": clean(account.status.as_str()), "reason": cleaned(account.reason.as_ref()),
+                "status": account.status.as_str(), "reason": account.reason,
                 "is_disabled": account.is_disabled, "auth_config_disabled": account.auth_config_disabled,
                 "created_at": E::time(account.created_at), "updated_at": optional::<E>(account.updated_at),
                 "expired_at": optional::<E>(account.expired_at), "ever_active": known.ever_active,
@@ -107,6 +154,7 @@ pub(super) fn accounts<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
                 "changed_at": E::time(known.changed_at), "gone_at": optional::<E>(known.gone_at),
             })
         })
+        .map(cleaned)
         .collect()
 }
 
@@ -118,6 +166,7 @@ pub(super) fn gone<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
         .map(|(user, account)| {
             json!({"user_id": user.user, "account_id": account, "gone_at": E::time(user.observed_at)})
         })
+        .map(cleaned)
         .collect()
 }
 
@@ -132,6 +181,7 @@ pub(super) fn closed<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
                 "resolved_at": E::time(user.observed_at),
             })
         })
+        .map(cleaned)
         .collect()
 }
 
@@ -144,11 +194,12 @@ pub(super) fn opened<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
             json!({
                 "id": incident.id, "user_id": user, "toolkit": incident.slot.toolkit,
                 "auth_config": incident.slot.auth_config, "alias": incident.slot.alias, "kind": name(incident.kind),
-                "account_id": incident.account, "status": clean(&incident.status),
-                "reason": cleaned(incident.reason.as_ref()), "broke_at": E::time(incident.broke_at),
+                "account_id": incident.account, "status": incident.status,
+                "reason": incident.reason, "broke_at": E::time(incident.broke_at),
                 "opened_at": E::time(incident.opened_at),
             })
         })
+        .map(cleaned)
         .collect()
 }
 
@@ -159,10 +210,11 @@ pub(super) fn findings(users: &[&UserRecord]) -> Vec<Value> {
         .flat_map(|user| user.findings.iter().map(move |incident| (&user.user, incident)))
         .map(|(user, incident)| {
             let mut incident = incident.clone();
-            incident.status = clean(&incident.status);
-            incident.reason = cleaned(incident.reason.as_ref());
+            incident.broke_at = storable(incident.broke_at);
+            incident.opened_at = storable(incident.opened_at);
             json!({"user_id": user, "incident_id": incident.id, "incident": incident})
         })
+        .map(cleaned)
         .collect()
 }
 
@@ -174,13 +226,37 @@ pub(super) fn new_notifications<'a>(
     let concerned: BTreeSet<&str> = opened.map(|(_, user)| user.as_str()).collect();
     users
         .iter()
-        .filter(|user| concerned.contains(user.user.as_str()))
+        .filter(|user| concerned.contains(clean(user.user.as_str()).as_str()))
         .map(|user| json!({"id": user.notification, "user_id": user.user}))
+        .map(cleaned)
         .collect()
 }
 
 /// The users that are not among those a statement moved.
 pub(super) fn missing(users: &[&UserRecord], moved: &[String]) -> Vec<UserId> {
     let moved: BTreeSet<&str> = moved.iter().map(String::as_str).collect();
-    users.iter().filter(|user| !moved.contains(user.user.as_str())).map(|user| user.user.clone()).collect()
+    users
+        .iter()
+        .filter(|user| !moved.contains(clean(user.user.as_str()).as_str()))
+        .map(|user| user.user.clone())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_was() {
+        for cursor in ["t:ann", "", "t:a\0b", "t:a\\0b", "t:\\", "t:\0\\\0", "t:\u{fffd}"] {
+            assert_eq!(unescaped(&escaped(cursor)), cursor);
+            assert!(!escaped(cursor).contains('\0'));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_replaced_wherever_it_stands() {
+        let value = json!({"a\0": ["b\0", {"c": "\0"}], "d": 1});
+        assert_eq!(cleaned(value), json!({"a\u{fffd}": ["b\u{fffd}", {"c": "\u{fffd}"}], "d": 1}));
+    }
 }

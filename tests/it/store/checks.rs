@@ -79,3 +79,11 @@ pub(super) async fn an_app_keeps_the_newest_name_it_was_given(db: &Db) {
     let known = db.toolkits(&[slug.clone(), "slack".into()]).await.expect("read");
     assert_eq!(known, [(slug, name("Google Calendar", at(5)))].into());
 }
+
+pub(super) async fn users_that_cannot_be_stored_as_they_are_do_not_stop_their_chunk(db: &Db) {
+    let (_, checks, _) = draining_sweep(db, &new_sweep("daily", at(0)), &[&["a\0b", "cid"]]).await;
+    let (claimed, _) = claim_check(db, checks[0], at(1)).await;
+    assert_eq!(claimed.check.users, [user("a\u{fffd}b"), user("cid")]);
+    let id = audit(db, &["\0"]).await;
+    claim_check(db, id, at(1)).await;
+}

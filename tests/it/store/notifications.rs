@@ -1,8 +1,9 @@
 //! The ledger of notifications.
 
 use connection_auditor::domain::incident::Resolution;
+use connection_auditor::domain::job::{Job, Lane};
 use connection_auditor::domain::notification::{NotificationState, hold};
-use connection_auditor::domain::port::{Carried, Settlement};
+use connection_auditor::domain::port::{Carried, DeadJob, Settlement};
 
 use super::*;
 
@@ -90,16 +91,16 @@ pub(super) async fn only_what_a_sent_mail_listed_was_mailed(db: &Db) {
     let (notion, _) = break_slot(db, "ann", "notion", Some(at(2)), at(3)).await;
     let (_, held) = claim_notification(db, made[0], at(3)).await;
     assert!(db.begin_sending(made[0], held, &[slack, gmail, notion]).await.expect("begun"));
-    assert!(db.carried_incidents(&user("ann")).await.expect("read").is_empty(), "it is not sent yet");
+    assert!(db.carried_incidents(&user("ann"), NOBODY).await.expect("read").is_empty(), "it is not sent yet");
     settle(db, made[0], held, again(at(10), true, false), at(4)).await;
     let (_, held) = claim_notification(db, made[0], at(10)).await;
     assert!(db.begin_sending(made[0], held, &[slack, notion]).await.expect("begun"));
     settle(db, made[0], held, Settlement::Sent, at(11)).await;
     assert_eq!(
-        db.carried_incidents(&user("ann")).await.expect("read"),
+        db.carried_incidents(&user("ann"), NOBODY).await.expect("read"),
         [(slack, Carried::Mailed(at(11))), (notion, Carried::Mailed(at(11)))].into()
     );
-    assert!(db.carried_incidents(&user("bob")).await.expect("read").is_empty());
+    assert!(db.carried_incidents(&user("bob"), NOBODY).await.expect("read").is_empty());
 }
 
 pub(super) async fn one_incident_is_not_sent_by_two_notifications(db: &Db) {
@@ -114,7 +115,7 @@ pub(super) async fn one_incident_is_not_sent_by_two_notifications(db: &Db) {
     assert!(begun.0 != begun.1, "one of them sends both: {begun:?}");
     let (winner, held) = if begun.0 { (first[0], held_first) } else { (second[0], held_second) };
     settle(db, winner, held, Settlement::Sent, at(3)).await;
-    assert_eq!(db.carried_incidents(&user("ann")).await.expect("read").len(), 2);
+    assert_eq!(db.carried_incidents(&user("ann"), NOBODY).await.expect("read").len(), 2);
     let (loser, held) = if begun.0 { (second[0], held_second) } else { (first[0], held_first) };
     assert!(!db.begin_sending(loser, held, &[slack]).await.expect("it was sent"));
     assert!(db.begin_sending(loser, held, &[]).await.expect("its claim still holds"));
@@ -187,4 +188,80 @@ pub(super) async fn the_incidents_of_a_deleted_user_are_closed(db: &Db) {
     assert_eq!(db.close_incidents_of(&ann, Resolution::UserDeleted, at(3)).await.expect("closed"), 2);
     assert_eq!(db.close_incidents_of(&ann, Resolution::UserDeleted, at(3)).await.expect("closed"), 0);
     assert_eq!(db.open_incidents().await.expect("counted").iter().map(|open| open.count).sum::<u64>(), 1);
+}
+
+pub(super) async fn what_may_have_gone_out_is_not_sent_under_another_name(db: &Db) {
+    let (slack, first) = break_slot(db, "ann", "slack", None, at(1)).await;
+    let (_, held) = claim_notification(db, first[0], at(1)).await;
+    assert!(db.begin_sending(first[0], held, &[slack]).await.expect("begun"));
+    let (gmail, second) = break_slot(db, "ann", "gmail", Some(at(1)), at(2)).await;
+    let (_, other) = claim_notification(db, second[0], at(2)).await;
+    settle(db, first[0], held, again(at(20), true, true), at(3)).await;
+    let carried = async |except| db.carried_incidents(&user("ann"), except).await.expect("read");
+    assert_eq!(carried(second[0]).await, [(slack, Carried::Ambiguous)].into());
+    assert!(carried(first[0]).await.is_empty(), "what it lists itself is its own");
+    assert!(!db.begin_sending(second[0], other, &[slack, gmail]).await.expect("refused"));
+
+    // The one of which nobody knows is claimed again, and may go on: nothing else carries what it lists.
+    let (_, held) = claim_notification(db, first[0], at(20)).await;
+    assert_eq!(carried(second[0]).await, [(slack, Carried::Ambiguous)].into());
+    let (_, other) = claim_notification(db, second[0], at(20)).await;
+    assert!(!db.begin_sending(second[0], other, &[slack, gmail]).await.expect("refused"));
+    assert!(db.begin_sending(second[0], other, &[gmail]).await.expect("what is its own goes out"));
+    settle(db, second[0], other, Settlement::Sent, at(21)).await;
+    assert_eq!(carried(first[0]).await, [(gmail, Carried::Mailed(at(21)))].into());
+    assert!(db.begin_sending(first[0], held, &[slack]).await.expect("under its own name"));
+
+    // Under a hold it waits for the operator.
+    settle(db, first[0], held, Settlement::Held { hold: hold::AMBIGUOUS.into(), error: "?".into() }, at(22)).await;
+    assert_eq!(carried(second[0]).await, [(slack, Carried::Held)].into());
+}
+
+pub(super) async fn what_failed_or_was_unreachable_is_retried_and_what_was_buried_is_not(db: &Db) {
+    let mut made = Vec::new();
+    for (name, end) in [
+        ("ann", Settlement::Failed("550".into())),
+        ("bob", Settlement::Unreachable("no email address".into())),
+        ("cid", Settlement::Skipped("recovered".into())),
+    ] {
+        let (_, notifications) = break_slot(db, name, "slack", None, at(1)).await;
+        let (_, held) = claim_notification(db, notifications[0], at(1)).await;
+        settle(db, notifications[0], held, end, at(2)).await;
+        made.push(notifications[0]);
+    }
+    let (_, buried) = break_slot(db, "dan", "slack", None, at(1)).await;
+    let poison =
+        DeadJob { id: buried[0].0, lane: Lane::Notify, reason: "poison".into(), deliveries: 6, died_at: at(2) };
+    db.bury(&poison).await.expect("buried");
+    assert!(db.drop_dead(buried[0].0).await.expect("dropped"));
+
+    let retry = async |state| db.retry_settled(state, at(9)).await.expect("answered");
+    for state in [NotificationState::Skipped, NotificationState::Sent, NotificationState::Pending] {
+        assert_eq!(retry(state).await, 0);
+    }
+    assert_eq!(retry(NotificationState::Failed).await, 1);
+    assert_eq!(retry(NotificationState::Failed).await, 0, "they wait already");
+    let pending = in_state(db, NotificationState::Pending).await;
+    assert_eq!((pending.len(), pending[0].id, pending[0].due_at, pending[0].attempts), (1, made[0], at(9), 0));
+    assert_eq!(retry(NotificationState::Unreachable).await, 1);
+    let unqueued = db.unqueued("g", at(20), at(19), 10).await.expect("read");
+    let waiting: std::collections::HashSet<Job> = unqueued.iter().map(|(job, _)| *job).collect();
+    assert_eq!(waiting, [Job::Notify(made[0]), Job::Notify(made[1])].into(), "never pushed");
+    assert_eq!(in_state(db, NotificationState::Failed).await[0].id, buried[0], "its row stays dead");
+}
+
+pub(super) async fn what_is_retried_joins_what_is_pending(db: &Db) {
+    let (slack, first) = break_slot(db, "ann", "slack", None, at(1)).await;
+    let (_, held) = claim_notification(db, first[0], at(1)).await;
+    settle(db, first[0], held, Settlement::Failed("550".into()), at(2)).await;
+    let (gmail, second) = break_slot(db, "ann", "gmail", Some(at(1)), at(3)).await;
+    let (_, held) = claim_notification(db, second[0], at(3)).await;
+    settle(db, second[0], held, Settlement::Failed("550".into()), at(4)).await;
+    let (notion, _) = break_slot(db, "ann", "notion", Some(at(3)), at(5)).await;
+    assert_eq!(db.retry_settled(NotificationState::Failed, at(9)).await.expect("retried"), 2);
+    let pending = in_state(db, NotificationState::Pending).await;
+    assert_eq!((pending.len(), pending[0].incidents.clone()), (1, vec![slack, gmail, notion]));
+    assert!(in_state(db, NotificationState::Failed).await.is_empty());
+    let (claimed, _) = claim_notification(db, pending[0].id, at(9)).await;
+    assert_eq!(claimed.attempts, 0);
 }

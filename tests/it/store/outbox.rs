@@ -205,7 +205,7 @@ pub(super) async fn what_is_old_is_pruned_and_what_matters_stays(db: &Db) {
     assert_eq!(db.prune(at(100)).await.expect("pruned"), 3);
     assert!(db.sweep(old).await.expect("read").is_some());
     assert_eq!(
-        db.carried_incidents(&user("ann")).await.expect("read"),
+        db.carried_incidents(&user("ann"), NOBODY).await.expect("read"),
         [(slack, Carried::Mailed(at(4)))].into(),
         "it is still open"
     );
@@ -246,4 +246,85 @@ pub(super) async fn what_is_settled_while_it_is_taken_back_is_not_sent_again(db:
         let again = db.claim_notification(made[0], lease(at(60)), at(60)).await.expect("answered");
         assert_eq!(settled, again == Claim::Over, "round {n}: {again:?}, {claim:?}");
     }
+}
+
+pub(super) async fn a_queue_that_came_back_older_is_filled_lane_by_lane(db: &Db) {
+    let (_, chunks, _) = draining_sweep(db, &new_sweep("daily", at(0)), &[&["ann"], &["bob"]]).await;
+    let chunk = Job::Check(Lane::CheckSweep, chunks[0]);
+    let worked_on = Job::Check(Lane::CheckSweep, chunks[1]);
+    let now = Job::Check(Lane::CheckNow, audit(db, at(0), at(0)).await);
+    let fresh = Job::Check(Lane::CheckNow, audit(db, at(0), at(50)).await);
+    let late = Job::Check(Lane::CheckNow, audit(db, at(60), at(0)).await);
+    let (_, made) = break_slot(db, "ann", "slack", None, at(0)).await;
+    let mail = Job::Notify(made[0]);
+    db.mark_queued(&[chunk, worked_on, now, fresh, late, mail], "g").await.expect("marked");
+    claim_check(db, chunks[1], at(1)).await;
+    assert!(lacks(db, "g", at(99)).await.is_empty());
+
+    let forget =
+        async |lane, generation: &str, before| db.forget_queued(lane, generation, before).await.expect("answered");
+    for lane in Lane::ALL {
+        assert_eq!(forget(lane, "another", at(40)).await, 0, "{lane:?}");
+        assert_eq!(forget(lane, "g", at(0)).await, 0, "nothing has waited since before");
+    }
+    assert_eq!(forget(Lane::CheckSweep, "g", at(40)).await, 1);
+    assert_eq!(db.unqueued("g", at(40), at(-99), 9).await.expect("read"), [(chunk, at(0))], "at once");
+    assert_eq!(forget(Lane::CheckNow, "g", at(40)).await, 1, "not what is not due, and not what was made since");
+    assert_eq!(forget(Lane::Notify, "g", at(40)).await, 1);
+    assert_eq!(
+        lacks(db, "g", at(99)).await.into_iter().collect::<std::collections::HashSet<_>>(),
+        [chunk, now, mail].into()
+    );
+    db.mark_queued(&[chunk, now, mail], "g").await.expect("marked");
+    assert!(lacks(db, "g", at(99)).await.is_empty());
+    assert_eq!(forget(Lane::CheckNow, "g", at(99)).await, 3, "by then they all have");
+}
+
+pub(super) async fn a_dead_check_of_an_ended_dry_run_stays_one_and_so_do_its_retries(db: &Db) {
+    let dry = NewSweep { mode: SweepMode::DryRun, ..new_sweep("manual", at(0)) };
+    let (_, checks, _) = draining_sweep(db, &dry, &[&["ann", "bob"]]).await;
+    db.bury(&dead(checks[0].0, Lane::CheckSweep, at(2))).await.expect("buried");
+    assert_eq!(db.finish_sweeps(at(3)).await.expect("ended").len(), 1);
+    assert!(db.retry_dead(checks[0].0, at(9)).await.expect("retried"));
+    let (claimed, held) = claim_check(db, checks[0], at(9)).await;
+    assert_eq!((claimed.check.sweep, claimed.dry_run), (None, true));
+    let retry = Check { attempt: 1, ..check(&["bob"]) };
+    let record = Record {
+        fence: Some((checks[0], held.token)),
+        retry: Some(retry.clone()),
+        ..record_of(vec![seen("ann", None, at(9))], at(9))
+    };
+    written(db.record(&record).await.expect("answered"));
+    assert!(claim_check(db, retry.id, at(9)).await.0.dry_run);
+    let full = audit(db, at(0), at(0)).await;
+    assert!(!claim_check(db, full, at(9)).await.0.dry_run);
+}
+
+pub(super) async fn a_notification_that_died_while_it_was_sent_is_ambiguous_and_unclear(db: &Db) {
+    let (slack, made) = break_slot(db, "ann", "slack", None, at(0)).await;
+    let (_, held) = claim_notification(db, made[0], at(0)).await;
+    assert!(db.begin_sending(made[0], held, &[slack]).await.expect("begun"));
+    db.bury(&dead(made[0].0, Lane::Notify, at(2))).await.expect("buried");
+    let failed = db.notifications(NotificationState::Failed, 9).await.expect("listed");
+    assert_eq!((failed[0].ambiguous, failed[0].unclear), (1, true));
+    // One that was tried more often waits beside it: still it is not forgotten that nobody knows.
+    let (_, others) = break_slot(db, "ann", "gmail", Some(at(0)), at(3)).await;
+    let mut due_at = at(3);
+    for _ in 0..2 {
+        let (_, held) = claim_notification(db, others[0], due_at).await;
+        due_at += TimeDelta::seconds(1);
+        let again = Settlement::Again { due_at, error: "?".into(), counted: true, ambiguous: true };
+        assert!(db.settle(others[0], held.token, &again, due_at).await.expect("settled"));
+    }
+    assert!(db.retry_dead(made[0].0, at(9)).await.expect("retried"));
+    let pending = db.notifications(NotificationState::Pending, 9).await.expect("listed");
+    assert_eq!(pending.len(), 1);
+    assert!(claim_notification(db, pending[0].id, at(9)).await.0.unclear);
+
+    let (_, made) = break_slot(db, "bob", "slack", None, at(0)).await;
+    claim_notification(db, made[0], at(0)).await;
+    db.bury(&dead(made[0].0, Lane::Notify, at(2))).await.expect("buried");
+    assert!(db.retry_dead(made[0].0, at(9)).await.expect("retried"));
+    let (claimed, _) = claim_notification(db, made[0], at(9)).await;
+    assert_eq!((claimed.ambiguous, claimed.unclear), (0, false), "it was not on its way");
 }

@@ -4,6 +4,7 @@ use connection_auditor::domain::history::History;
 use connection_auditor::domain::id::Toolkit;
 use connection_auditor::domain::incident::Resolution;
 use connection_auditor::domain::notification::NotificationState;
+use connection_auditor::domain::port::ToolkitName;
 
 use super::*;
 
@@ -286,4 +287,116 @@ pub(super) async fn ten_thousand_users_fit(db: &Db) {
     let jobs: Vec<_> = unqueued.into_iter().map(|(job, _)| job).collect();
     db.mark_queued(&jobs, "g").await.expect("marked");
     assert!(db.unqueued("g", at(10), at(10), 5000).await.expect("read").is_empty());
+}
+
+pub(super) async fn what_cannot_be_stored_as_it_came_is_recorded_all_the_same(db: &Db) {
+    let (sweep, checks, _) = draining_sweep(db, &new_sweep("daily", at(0)), &[&["ann"]]).await;
+    let (_, held) = claim_check(db, checks[0], at(1)).await;
+    let slot = Slot::new("sl\0ck".into(), "ac_\0".into(), Some("w\0rk".into()));
+    let known = KnownAccount {
+        account: Account {
+            slot: slot.clone(),
+            reason: Some("n\0".into()),
+            ..account("ca_\0", "x", Status::Unknown("D\0".into())).account
+        },
+        active_with: ["ca_\0\0".into()].into(),
+        ..account("ca_1", "x", Status::Active)
+    };
+    let broken = || Incident {
+        slot: slot.clone(),
+        account: "ca_\0".into(),
+        status: "E\0".into(),
+        reason: Some("n\0".into()),
+        ..incident("x")
+    };
+    let ann =
+        UserRecord { changed: vec![known], open: vec![broken()], findings: vec![broken()], ..seen("ann", None, at(1)) };
+    let bob = UserRecord { outcome: CheckOutcome::GivenUp("b\0dy".into()), ..seen("b\0b", None, at(1)) };
+    let tally = Tally {
+        unknown_statuses: [("D\0".to_owned(), 2), ("D\u{fffd}".to_owned(), 3)].into(),
+        verdicts: [("v\0".to_owned(), 1)].into(),
+        ..Tally::default()
+    };
+    let record = Record {
+        fence: Some((checks[0], held.token)),
+        sweep: Some(sweep),
+        retry: Some(Check { sweep: Some(sweep), attempt: 1, ..check(&["c\0d"]) }),
+        tally,
+        ..record_of(vec![ann, bob], at(1))
+    };
+    assert_eq!(written(db.record(&record).await.expect("it is recorded")).len(), 1);
+
+    let ann = history(db, "ann").await;
+    assert_eq!(ann.accounts[0].account.id, "ca_\u{fffd}".into());
+    assert_eq!(ann.accounts[0].account.slot.alias.as_deref(), Some("w\u{fffd}rk"));
+    assert_eq!(ann.incidents[0].slot, ann.accounts[0].account.slot);
+    assert_eq!(db.findings(sweep, None, 10).await.expect("read")[0].1.status, "E\u{fffd}");
+    let sum = db.sweep(sweep).await.expect("read").expect("it is there").tally;
+    assert_eq!(sum.unknown_statuses, [("D\u{fffd}".to_owned(), 5)].into());
+    let last = db.last_check(&user("b\0b")).await.expect("read").expect("it was checked");
+    assert_eq!(last.outcome, CheckOutcome::GivenUp("b\u{fffd}dy".into()));
+    assert_eq!(history(db, "b\0b").await.observed_at, None);
+    // What vanished, and what was closed, is found under the name it was stored under.
+    let gone = UserRecord { gone: vec!["ca_\0".into()], ..seen("ann", Some(at(1)), at(2)) };
+    written(db.record(&record_of(vec![gone], at(2))).await.expect("recorded"));
+    assert_eq!(history(db, "ann").await.accounts[0].gone_at, Some(at(2)));
+    // A user is moved on from what was known, and found as whoever asks writes it.
+    written(db.record(&record_of(vec![seen("b\0b", None, at(3))], at(3))).await.expect("recorded"));
+    assert_eq!(history(db, "b\0b").await.observed_at, Some(at(3)));
+    assert_eq!(db.close_incidents_of(&user("b\0b"), Resolution::UserDeleted, at(4)).await.expect("closed"), 0);
+    assert!(db.carried_incidents(&user("b\0b"), NOBODY).await.expect("read").is_empty());
+    let name = ToolkitName { name: "S\0".into(), logo: None, read_at: at(4) };
+    db.remember_toolkit(&"sl\0ck".into(), &name).await.expect("kept");
+    assert_eq!(db.toolkits(&["sl\0ck".into()]).await.expect("read")[&Toolkit::new("sl\0ck")].name, "S\u{fffd}");
+}
+
+pub(super) async fn two_users_that_are_stored_under_one_id_are_recorded_once(db: &Db) {
+    let twins =
+        ["a\u{fffd}", "a\0"].map(|name| UserRecord { open: vec![incident("slack")], ..seen(name, None, at(1)) });
+    assert_eq!(written(db.record(&record_of(twins.into(), at(1))).await.expect("recorded")).len(), 1);
+    assert_eq!(history(db, "a\u{fffd}").await.incidents.len(), 1);
+}
+
+pub(super) async fn instants_beyond_the_calendar_are_recorded_as_the_nearest(db: &Db) {
+    let (first, last) = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+    let (sweep, checks, _) = draining_sweep(db, &new_sweep("daily", at(0)), &[&["ann"]]).await;
+    let (_, held) = claim_check(db, checks[0], at(1)).await;
+    let known = KnownAccount {
+        account: Account {
+            created_at: first,
+            updated_at: Some(last),
+            expired_at: Some(last),
+            ..account("ca_1", "slack", Status::Expired).account
+        },
+        ..account("ca_1", "slack", Status::Expired)
+    };
+    let broken = Incident { broke_at: last, ..incident("slack") };
+    let finding = Incident { broke_at: first, ..incident("gmail") };
+    let ann =
+        UserRecord { changed: vec![known], open: vec![broken], findings: vec![finding], ..seen("ann", None, at(1)) };
+    let record = Record { fence: Some((checks[0], held.token)), sweep: Some(sweep), ..record_of(vec![ann], at(1)) };
+    written(db.record(&record).await.expect("it is recorded"));
+    let history = history(db, "ann").await;
+    let year = |at: DateTime<Utc>| chrono::Datelike::year(&at);
+    assert_eq!(year(history.accounts[0].account.created_at), 1);
+    assert_eq!(history.accounts[0].account.expired_at.map(year), Some(9999));
+    assert_eq!(year(history.incidents[0].broke_at), 9999);
+    assert_eq!(year(db.findings(sweep, None, 9).await.expect("read")[0].1.broke_at), 1);
+    let name = ToolkitName { name: "Slack".into(), logo: None, read_at: last };
+    db.remember_toolkit(&"slack".into(), &name).await.expect("kept");
+    assert_eq!(year(db.toolkits(&["slack".into()]).await.expect("read")[&Toolkit::new("slack")].read_at), 9999);
+}
+
+pub(super) async fn slots_with_long_aliases_are_told_apart(db: &Db) {
+    // Texts that do not compress: what is long and repeats itself would fit into an index all the same.
+    let long = || (0..200).map(|_| Uuid::new_v4().simple().to_string()).collect::<String>();
+    let alias = long();
+    let broken = |alias: &str| Incident {
+        slot: Slot::new("slack".into(), "ac_1".into(), Some(alias.to_owned())),
+        ..incident("slack")
+    };
+    let open = vec![broken(&alias), broken(&alias), broken(&format!("{alias}!")), broken(&long())];
+    let ann = UserRecord { open, ..seen("ann", None, at(1)) };
+    written(db.record(&record_of(vec![ann], at(1))).await.expect("it is recorded"));
+    assert_eq!(history(db, "ann").await.incidents.len(), 3, "one of them twice");
 }

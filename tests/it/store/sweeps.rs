@@ -171,3 +171,78 @@ pub(super) async fn a_sweep_that_is_ended_by_hand_leaves_no_check_waiting(db: &D
     assert_eq!((sweep.state, sweep.tally.checked), (SweepState::Failed, 1));
     assert!(!db.set_sweep_state(id, lease.token, &change(SweepState::Paging, at(3)), at(3)).await.expect("final"));
 }
+
+pub(super) async fn a_sweep_that_fails_fences_the_checks_that_are_worked_on(db: &Db) {
+    let (id, checks, lease) = draining_sweep(db, &new_sweep("daily", at(0)), &[&["a"], &["b"]]).await;
+    let (_, held) = claim_check(db, checks[0], at(1)).await;
+    assert!(db.set_sweep_state(id, lease.token, &change(SweepState::Failed, at(2)), at(2)).await.expect("changed"));
+    assert_eq!(db.outstanding_checks(id).await.expect("counted"), 0);
+    assert!(!db.renew_check(checks[0], held).await.expect("refused"));
+    let late = Record { fence: Some((checks[0], held.token)), sweep: Some(id), ..record_of(Vec::new(), at(3)) };
+    assert_eq!(db.record(&late).await.expect("answered"), Recorded::Fenced);
+    assert!(db.reclaim_lapsed(at(99), 10).await.expect("looked").is_empty());
+    assert!(db.unqueued("g", at(99), at(99), 10).await.expect("read").is_empty());
+    for check in checks {
+        assert_eq!(db.claim_check(check, held, at(99)).await.expect("answered"), Claim::Over);
+    }
+}
+
+pub(super) async fn a_drained_sweep_that_was_paused_ends_when_it_goes_on(db: &Db) {
+    let (id, checks, _) = draining_sweep(db, &new_sweep("daily", at(0)), &[&["a"], &["b"]]).await;
+    finish_check(db, checks[0], Tally { checked: 1, ..Tally::default() }, at(1)).await;
+    let (_, held) = claim_check(db, checks[1], at(1)).await;
+    db.pause_sweep(id, "the key is refused", at(2)).await.expect("paused");
+    let record = Record {
+        fence: Some((checks[1], held.token)),
+        sweep: Some(id),
+        tally: Tally { checked: 1, ..Tally::default() },
+        ..record_of(Vec::new(), at(3))
+    };
+    written(db.record(&record).await.expect("what was seen before the pause counts"));
+    assert_eq!(db.outstanding_checks(id).await.expect("counted"), 0);
+    assert!(db.finish_sweeps(at(4)).await.expect("looked").is_empty(), "it is paused");
+    let holder = lease(at(5));
+    let paused = db.claim_sweep(holder, at(5)).await.expect("claimed").expect("a paused sweep is claimed");
+    assert_eq!((paused.state, paused.paging_over), (SweepState::Paused, true));
+    assert!(db.set_sweep_state(id, holder.token, &change(SweepState::Paging, at(5)), at(5)).await.expect("changed"));
+    let ended = db.finish_sweeps(at(6)).await.expect("ended");
+    assert_eq!((ended[0].id, ended[0].state, ended[0].tally.checked), (id, SweepState::Completed, 2));
+    assert_eq!(ended[0].paused_since, None);
+}
+
+pub(super) async fn a_sweep_that_cannot_be_read_keeps_no_other_from_ending(db: &Db) {
+    let (broken, checks, _) = draining_sweep(db, &new_sweep("daily", at(0)), &[&["a"]]).await;
+    finish_check(db, checks[0], Tally { checked: 1, ..Tally::default() }, at(1)).await;
+    let (other, others, _) = draining_sweep(db, &new_sweep("hourly", at(0)), &[&["a"]]).await;
+    finish_check(db, others[0], Tally { checked: 1, ..Tally::default() }, at(1)).await;
+    let broke = format!("UPDATE auditor_checks SET tally = '{{\"checked\": \"many\"}}' WHERE id = '{}'", checks[0]);
+    assert_eq!(db.tamper(&broke).await, 1);
+    assert!(broken < other, "the broken one is tried first");
+    let ended = db.finish_sweeps(at(2)).await.expect("the other ends");
+    assert_eq!(ended.iter().map(|sweep| sweep.id).collect::<Vec<_>>(), [other]);
+    assert!(db.finish_sweeps(at(3)).await.expect("nothing is left to end").is_empty());
+    let mended = format!("UPDATE auditor_checks SET tally = '{{\"checked\": 3}}' WHERE id = '{}'", checks[0]);
+    assert_eq!(db.tamper(&mended).await, 1);
+    let ended = db.finish_sweeps(at(4)).await.expect("ended");
+    assert_eq!((ended[0].id, ended[0].tally.checked), (broken, 3));
+}
+
+pub(super) async fn a_lease_on_a_final_sweep_is_not_renewed(db: &Db) {
+    let (sweep, held) = paging_sweep(db, &new_sweep("daily", at(0))).await;
+    assert!(db.renew_sweep(sweep.id, held).await.expect("renewed"));
+    assert!(
+        db.set_sweep_state(sweep.id, held.token, &change(SweepState::Failed, at(1)), at(1)).await.expect("changed")
+    );
+    assert!(!db.renew_sweep(sweep.id, Lease { until: at(60), ..held }).await.expect("refused"));
+    assert!(db.claim_sweep(lease(at(99)), at(99)).await.expect("looked").is_none());
+}
+
+pub(super) async fn a_cursor_of_any_characters_comes_back_as_it_was(db: &Db) {
+    let (sweep, held) = paging_sweep(db, &new_sweep("daily", at(0))).await;
+    for cursor in ["t:a\0b", "t:a\\0b\\", "t:ä\u{fffd}'"] {
+        let page = SweepPage { chunks: Vec::new(), cursor: Some(cursor.to_owned()), last: false };
+        assert!(db.append_page(sweep.id, held.token, &page, at(1)).await.expect("stored"));
+        let stored = db.sweep(sweep.id).await.expect("read").expect("it is there");
+        assert_eq!(stored.cursor.as_deref(), Some(cursor));
+    }
+}

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{PostgresStore, record, sweeps};
+use super::sweeps::{self, Origin};
+use super::{PostgresStore, record};
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{AccountRow, At, CheckRow, Id, StandRow, UserRow};
 use crate::adapters::store::stand::claim_of;
@@ -22,7 +23,7 @@ impl CheckStore for PostgresStore {
     async fn insert_checks(&self, checks: &[Check], now: DateTime<Utc>) -> StoreResult<()> {
         let action = "inserting checks";
         let mut connection = self.pool.acquire().await.map_err(failed(action))?;
-        sweeps::insert_checks(&mut connection, write::checks::<PostgresJson>(checks), None, now)
+        sweeps::insert_checks(&mut connection, write::checks::<PostgresJson>(checks), Origin::default(), now)
             .await
             .map_err(failed(action))
     }
@@ -36,8 +37,7 @@ impl CheckStore for PostgresStore {
                  AND ((c.state = 'queued' AND c.due_at <= $4) OR (c.state = 'claimed' AND c.lease_until <= $4))
                  AND NOT EXISTS (SELECT 1 FROM auditor_sweeps AS s WHERE s.id = c.sweep_id
                      AND s.state IN ('paused', 'completed', 'failed', 'skipped'))
-             RETURNING id, sweep_id, seq, users, attempt, due_at, COALESCE(
-                 (SELECT s.mode = 'dry_run' FROM auditor_sweeps AS s WHERE s.id = sweep_id), FALSE) AS dry_run",
+             RETURNING id, sweep_id, seq, users, attempt, due_at, dry_run",
         )
         .bind(Id(id.0))
         .bind(Id(lease.token))
@@ -106,7 +106,9 @@ impl CheckStore for PostgresStore {
 
     async fn history(&self, users: &[UserId]) -> StoreResult<HashMap<UserId, History>> {
         let action = "reading the history of users";
-        let ids: Vec<&str> = users.iter().map(UserId::as_str).collect();
+        let asked = write::asked(users, UserId::as_str);
+        let ids: Vec<&str> = asked.keys().map(String::as_str).collect();
+        let named = |id: &str| asked.get(id).map_or_else(|| UserId::new(id), |user| (*user).clone());
         let mut histories: HashMap<UserId, History> =
             users.iter().map(|user| (user.clone(), History::default())).collect();
         // The users first: what is recorded between the two statements makes `observed_at` too old, never too new.
@@ -122,7 +124,7 @@ impl CheckStore for PostgresStore {
         .await
         .map_err(failed(action))?;
         for row in known {
-            let history = histories.entry(UserId::new(row.user_id)).or_default();
+            let history = histories.entry(named(&row.user_id)).or_default();
             history.observed_at = row.observed_at.map(|at| at.0);
             history.sweep = row.sweep_id.map(|id| SweepId(id.0));
             for incident in row.incidents.map(|incidents| incidents.0).unwrap_or_default() {
@@ -141,7 +143,7 @@ impl CheckStore for PostgresStore {
         .await
         .map_err(failed(action))?;
         for row in accounts {
-            histories.entry(UserId::new(row.user_id.as_str())).or_default().accounts.push(row.into());
+            histories.entry(named(&row.user_id)).or_default().accounts.push(row.into());
         }
         Ok(histories)
     }
@@ -151,7 +153,8 @@ impl CheckStore for PostgresStore {
     }
 
     async fn toolkits(&self, slugs: &[Toolkit]) -> StoreResult<HashMap<Toolkit, ToolkitName>> {
-        let slugs: Vec<&str> = slugs.iter().map(Toolkit::as_str).collect();
+        let asked = write::asked(slugs, Toolkit::as_str);
+        let slugs: Vec<&str> = asked.keys().map(String::as_str).collect();
         let known: Vec<(String, String, Option<String>, At)> = sqlx::query_as(
             "-- toolkits
              SELECT slug, name, logo, read_at FROM auditor_toolkits WHERE slug = ANY($1)",
@@ -162,7 +165,10 @@ impl CheckStore for PostgresStore {
         .map_err(failed("reading the names of apps"))?;
         Ok(known
             .into_iter()
-            .map(|(slug, name, logo, read_at)| (Toolkit::new(slug), ToolkitName { name, logo, read_at: read_at.0 }))
+            .filter_map(|(slug, name, logo, read_at)| {
+                let slug = asked.get(&slug).copied().cloned()?;
+                Some((slug, ToolkitName { name, logo, read_at: read_at.0 }))
+            })
             .collect())
     }
 
@@ -172,7 +178,7 @@ impl CheckStore for PostgresStore {
              INSERT INTO auditor_toolkits (slug, name, logo, read_at) VALUES ($1, $2, $3, $4)
              ON CONFLICT (slug) DO UPDATE SET name = excluded.name, logo = excluded.logo, read_at = excluded.read_at",
         )
-        .bind(slug.as_str())
+        .bind(clean(slug.as_str()))
         .bind(clean(&name.name))
         .bind(name.logo.as_deref().map(clean))
         .bind(At(name.read_at))

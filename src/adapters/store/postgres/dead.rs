@@ -99,10 +99,13 @@ async fn bury_check(connection: &mut PgConnection, dead: &DeadJob) -> sqlx::Resu
     Ok(())
 }
 
+/// A mail that was on its way may have gone out, as one whose lease lapsed.
 async fn bury_notification(connection: &mut PgConnection, dead: &DeadJob) -> sqlx::Result<()> {
     sqlx::query(
         "-- bury_notification
-         UPDATE auditor_notifications SET state = 'failed', error = $2, settled_at = $3, token = NULL, lease_until = NULL
+         UPDATE auditor_notifications SET ambiguous = ambiguous + CASE WHEN state = 'sending' THEN 1 ELSE 0 END,
+             unclear = unclear OR state = 'sending', state = 'failed', buried = TRUE, error = $2, settled_at = $3,
+             token = NULL, lease_until = NULL
          WHERE id = $1 AND state IN ('pending', 'claimed', 'sending')",
     )
     .bind(Id(dead.id))
@@ -121,7 +124,8 @@ async fn forget(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
     Ok(forgotten.rows_affected() == 1)
 }
 
-/// A check whose sweep has ended meanwhile goes on as a re-audit: nothing of an ended sweep is checked any more.
+/// A check whose sweep has ended meanwhile goes on as a re-audit: nothing of an ended sweep is checked any more. Whether it
+/// is of a dry run is its own to know, and stays so.
 async fn revive_check(connection: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query(
         "-- revive_check
@@ -142,7 +146,8 @@ async fn revive_notification(connection: &mut PgConnection, id: Uuid, now: DateT
     lock_users_of(connection, &[Id(id)]).await?;
     let revived = sqlx::query(
         "-- revive_notification
-         UPDATE auditor_notifications SET attempts = 0, settled_at = NULL WHERE id = $1 AND state = 'failed'",
+         UPDATE auditor_notifications SET attempts = 0, settled_at = NULL, buried = FALSE
+         WHERE id = $1 AND state = 'failed'",
     )
     .bind(Id(id))
     .execute(&mut *connection)

@@ -41,7 +41,7 @@ pub(super) async fn put_back(
                  AND w.hold IS NOT DISTINCT FROM $2)
              AND (n.id = ANY($1) OR (n.state = CASE WHEN $2::text IS NULL THEN 'pending' ELSE 'held' END
                  AND n.hold IS NOT DISTINCT FROM $2))
-         ORDER BY n.user_id, n.ambiguous DESC, n.attempts DESC, n.id FOR NO KEY UPDATE",
+         ORDER BY n.user_id, n.unclear DESC, n.ambiguous DESC, n.attempts DESC, n.id FOR NO KEY UPDATE",
     )
     .bind(notifications)
     .bind(place.hold)

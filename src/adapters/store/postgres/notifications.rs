@@ -17,7 +17,7 @@ use crate::adapters::store::write::clean;
 use crate::domain::id::{IncidentId, NotificationId, UserId};
 use crate::domain::incident::Resolution;
 use crate::domain::lease::{Claim, Lease};
-use crate::domain::notification::Notification;
+use crate::domain::notification::{Notification, NotificationState};
 use crate::domain::port::{Carried, NotificationStore, Settlement, StoreResult};
 
 #[async_trait]
@@ -83,15 +83,16 @@ impl NotificationStore for PostgresStore {
         let incidents: Vec<Id> = incidents.iter().map(|id| Id(id.0)).collect();
         let mut transaction = self.pool.begin().await.map_err(failed(action))?;
         lock_users_of(&mut transaction, &[Id(id.0)]).await.map_err(failed(action))?;
-        // An incident that another mail of this user carries already, or is about to, must not go out again: whoever
-        // prepared this one did not know of that, and finds out on the next try.
+        // An incident that another mail of this user carries already, is about to, or may have carried, must not go out
+        // again: whoever prepared this one did not know of that, and finds out on the next try.
         let begun = sqlx::query(
             "-- begin_sending
              UPDATE auditor_notifications AS n SET state = 'sending', unclear = FALSE, lease_until = $3
              WHERE n.id = $1 AND n.token = $2 AND n.state = 'claimed' AND NOT EXISTS (
                  SELECT 1 FROM auditor_notification_incidents AS i
                  JOIN auditor_notifications AS o ON o.id = i.notification_id
-                 WHERE i.incident_id = ANY($4) AND o.id <> $1 AND i.listed AND o.state IN ('sending', 'sent'))",
+                 WHERE i.incident_id = ANY($4) AND o.id <> $1 AND i.listed AND (o.state IN ('sending', 'sent')
+                         OR (o.ambiguous > 0 AND o.state IN ('pending', 'claimed', 'held'))))",
         )
         .bind(Id(id.0))
         .bind(Id(lease.token))
@@ -152,26 +153,36 @@ impl NotificationStore for PostgresStore {
         Ok(settled.rows_affected() == 1)
     }
 
-    async fn carried_incidents(&self, user: &UserId) -> StoreResult<HashMap<IncidentId, Carried>> {
-        let carried: Vec<(Id, Option<At>)> = sqlx::query_as(
+    async fn carried_incidents(
+        &self,
+        user: &UserId,
+        except: NotificationId,
+    ) -> StoreResult<HashMap<IncidentId, Carried>> {
+        let carried: Vec<(Id, Option<At>, String)> = sqlx::query_as(
             "-- carried_incidents
-             SELECT i.incident_id, n.sent_at FROM auditor_notifications AS n
+             SELECT i.incident_id, n.sent_at, n.state FROM auditor_notifications AS n
              JOIN auditor_notification_incidents AS i ON i.notification_id = n.id AND (i.listed OR n.state = 'held')
-             WHERE n.user_id = $1 AND n.state IN ('sent', 'held')",
+             WHERE n.user_id = $1 AND n.id <> $2 AND (n.state IN ('sent', 'held')
+                 OR (n.ambiguous > 0 AND n.state IN ('pending', 'claimed', 'sending')))",
         )
-        .bind(user.as_str())
+        .bind(clean(user.as_str()))
+        .bind(Id(except.0))
         .fetch_all(&self.pool)
         .await
         .map_err(failed("reading what a user was mailed"))?;
-        let carried_by = |sent: Option<At>| sent.map_or(Carried::Held, |at| Carried::Mailed(at.0));
-        Ok(carried.into_iter().map(|(id, sent)| (IncidentId(id.0), carried_by(sent))).collect())
+        let carried_by = |sent: Option<At>, state: &str| match sent {
+            Some(at) => Carried::Mailed(at.0),
+            None if state == "held" => Carried::Held,
+            None => Carried::Ambiguous,
+        };
+        Ok(carried.into_iter().map(|(id, sent, state)| (IncidentId(id.0), carried_by(sent, &state))).collect())
     }
 
     async fn close_incidents_of(&self, user: &UserId, resolution: Resolution, now: DateTime<Utc>) -> StoreResult<u64> {
         let action = "closing the incidents of a user";
         let mut transaction = self.pool.begin().await.map_err(failed(action))?;
         sqlx::query("-- lock_user\nSELECT user_id FROM auditor_user_checks WHERE user_id = $1 FOR NO KEY UPDATE")
-            .bind(user.as_str())
+            .bind(clean(user.as_str()))
             .execute(&mut *transaction)
             .await
             .map_err(failed(action))?;
@@ -180,7 +191,7 @@ impl NotificationStore for PostgresStore {
              UPDATE auditor_incidents SET resolved_at = $2, resolution = $3
              WHERE user_id = $1 AND resolved_at IS NULL",
         )
-        .bind(user.as_str())
+        .bind(clean(user.as_str()))
         .bind(At(now))
         .bind(name(resolution))
         .execute(&mut *transaction)
@@ -207,7 +218,7 @@ impl NotificationStore for PostgresStore {
              ORDER BY n.user_id FOR NO KEY UPDATE",
         )
         .bind(&listed)
-        .bind(hold)
+        .bind(clean(hold))
         .fetch_all(&mut *transaction)
         .await
         .map_err(failed(action))?;
@@ -229,13 +240,37 @@ impl NotificationStore for PostgresStore {
              WHERE id IN (SELECT n.id FROM auditor_notifications AS n WHERE n.state = 'held' AND n.hold = $1
                  AND ($2::timestamptz IS NULL OR n.created_at < $2) ORDER BY n.user_id FOR NO KEY UPDATE)",
         )
-        .bind(hold)
+        .bind(clean(hold))
         .bind(made_before.map(At))
         .bind(At(now))
         .execute(&self.pool)
         .await
         .map_err(failed("discarding held notifications"))?;
         Ok(discarded.rows_affected())
+    }
+
+    async fn retry_settled(&self, state: NotificationState, now: DateTime<Utc>) -> StoreResult<u64> {
+        let action = "retrying settled notifications";
+        let mut transaction = self.pool.begin().await.map_err(failed(action))?;
+        let listed = retryable(&mut transaction, state).await.map_err(failed(action))?;
+        lock_users_of(&mut transaction, &listed).await.map_err(failed(action))?;
+        // Somebody may have retried them while the locks were waited for.
+        let retried: Vec<Id> = sqlx::query_scalar(
+            "-- retry_settled
+             UPDATE auditor_notifications SET attempts = 0, settled_at = NULL WHERE id IN (
+                 SELECT n.id FROM auditor_notifications AS n WHERE n.id = ANY($1) AND n.state = $2 AND NOT n.buried
+                 ORDER BY n.user_id FOR NO KEY UPDATE)
+             RETURNING id",
+        )
+        .bind(&listed)
+        .bind(state.as_str())
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
+        let place = Place { hold: None, due_at: Some(now), waiting_since: Some(now) };
+        put_back(&mut transaction, &retried, place, now).await.map_err(failed(action))?;
+        transaction.commit().await.map_err(failed(action))?;
+        Ok(retried.len() as u64)
     }
 }
 
@@ -309,8 +344,20 @@ async fn held(connection: &mut PgConnection, hold: &str, made_before: Option<Dat
          SELECT id FROM auditor_notifications
          WHERE state = 'held' AND hold = $1 AND ($2::timestamptz IS NULL OR created_at < $2) ORDER BY id",
     )
-    .bind(hold)
+    .bind(clean(hold))
     .bind(made_before.map(At))
+    .fetch_all(connection)
+    .await
+}
+
+/// Those that were settled in this state and can be retried; what was buried as poison is retried as a dead job.
+async fn retryable(connection: &mut PgConnection, state: NotificationState) -> sqlx::Result<Vec<Id>> {
+    sqlx::query_scalar(
+        "-- retryable
+         SELECT id FROM auditor_notifications
+         WHERE state = $1 AND state IN ('failed', 'unreachable') AND NOT buried ORDER BY id",
+    )
+    .bind(state.as_str())
     .fetch_all(connection)
     .await
 }

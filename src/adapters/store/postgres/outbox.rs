@@ -10,7 +10,7 @@ use crate::adapters::store::error::{corrupt, failed};
 use crate::adapters::store::merge::Place;
 use crate::adapters::store::row::{At, Id, JobRow};
 use crate::domain::id::NotificationId;
-use crate::domain::job::Job;
+use crate::domain::job::{Job, Lane};
 use crate::domain::lease::Lease;
 use crate::domain::port::{OutboxStore, StoreResult};
 
@@ -79,6 +79,44 @@ impl OutboxStore for PostgresStore {
             .map_err(failed(action))?;
         }
         Ok(())
+    }
+
+    async fn forget_queued(&self, lane: Lane, generation: &str, before: DateTime<Utc>) -> StoreResult<u64> {
+        // A row waits since it was due or since it was put where it is, whichever is later; where only the first is known, that
+        // counts. One that was pushed just now may so be pushed twice, which costs a claim that is refused.
+        let statement = match lane {
+            Lane::CheckSweep => {
+                "-- forget_queued_sweep_checks
+                 UPDATE auditor_checks SET queued_in = NULL, waiting_since = NULL WHERE id IN (
+                     SELECT c.id FROM auditor_checks AS c WHERE c.state = 'queued' AND c.sweep_id IS NOT NULL
+                         AND c.queued_in = $1 AND c.due_at < $2
+                         AND (c.waiting_since IS NULL OR c.waiting_since < $2)
+                     ORDER BY c.id FOR NO KEY UPDATE)"
+            }
+            Lane::CheckNow => {
+                "-- forget_queued_audits
+                 UPDATE auditor_checks SET queued_in = NULL, waiting_since = NULL WHERE id IN (
+                     SELECT c.id FROM auditor_checks AS c WHERE c.state = 'queued' AND c.sweep_id IS NULL
+                         AND c.queued_in = $1 AND c.due_at < $2
+                         AND (c.waiting_since IS NULL OR c.waiting_since < $2)
+                     ORDER BY c.id FOR NO KEY UPDATE)"
+            }
+            Lane::Notify => {
+                "-- forget_queued_notifications
+                 UPDATE auditor_notifications SET queued_in = NULL, waiting_since = NULL WHERE id IN (
+                     SELECT n.id FROM auditor_notifications AS n WHERE n.state = 'pending'
+                         AND n.queued_in = $1 AND n.due_at < $2
+                         AND (n.waiting_since IS NULL OR n.waiting_since < $2)
+                     ORDER BY n.user_id FOR NO KEY UPDATE)"
+            }
+        };
+        let forgotten = sqlx::query(statement)
+            .bind(generation)
+            .bind(At(before))
+            .execute(&self.pool)
+            .await
+            .map_err(failed("forgetting what the queue has lost"))?;
+        Ok(forgotten.rows_affected())
     }
 
     async fn reclaim_lapsed(&self, lapsed_before: DateTime<Utc>, limit: u32) -> StoreResult<Vec<Job>> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 
-use super::sweeps;
+use super::sweeps::{self, Origin};
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{At, Id};
 use crate::adapters::store::write::{self, PostgresJson};
@@ -25,9 +25,9 @@ pub(super) async fn record(pool: &PgPool, record: &Record) -> StoreResult<Record
     let users = write::sorted(record);
     let mut transaction = pool.begin().await.map_err(failed(action))?;
     let connection = &mut *transaction;
-    let root = match end_check(connection, record).await.map_err(failed(action))? {
+    let origin = match end_check(connection, record).await.map_err(failed(action))? {
         Ended::Fenced => return Ok(Recorded::Fenced),
-        Ended::Root(root) => root,
+        Ended::Over(origin) => origin,
     };
     let stale = record_users(connection, record, &users).await.map_err(failed(action))?;
     if !stale.is_empty() {
@@ -40,7 +40,7 @@ pub(super) async fn record(pool: &PgPool, record: &Record) -> StoreResult<Record
     record_findings(connection, record, &users).await.map_err(failed(action))?;
     if let Some(retry) = &record.retry {
         let retry = write::checks::<PostgresJson>(std::slice::from_ref(retry));
-        sweeps::insert_checks(connection, retry, root, record.now).await.map_err(failed(action))?;
+        sweeps::insert_checks(connection, retry, origin, record.now).await.map_err(failed(action))?;
     }
     transaction.commit().await.map_err(failed(action))?;
     Ok(Recorded::Written(written))
@@ -50,25 +50,25 @@ pub(super) async fn record(pool: &PgPool, record: &Record) -> StoreResult<Record
 enum Ended {
     /// The lease was lost.
     Fenced,
-    /// It is done (or there was none); its retry has this root.
-    Root(Option<Id>),
+    /// It is done (or there was none); this is where its retry comes from.
+    Over(Origin),
 }
 
 async fn end_check(connection: &mut PgConnection, record: &Record) -> sqlx::Result<Ended> {
-    let Some((id, token)) = record.fence else { return Ok(Ended::Root(None)) };
-    let root: Option<Id> = sqlx::query_scalar(
+    let Some((id, token)) = record.fence else { return Ok(Ended::Over(Origin::default())) };
+    let ended: Option<(Id, bool)> = sqlx::query_as(
         "-- end_check
          UPDATE auditor_checks SET state = 'done', tally = $3, finished_at = $4, token = NULL, lease_until = NULL
          WHERE id = $1 AND token = $2 AND state = 'claimed'
-         RETURNING root",
+         RETURNING root, dry_run",
     )
     .bind(Id(id.0))
     .bind(Id(token))
-    .bind(Json(&record.tally))
+    .bind(Json(write::tally(&record.tally)))
     .bind(At(record.now))
     .fetch_optional(connection)
     .await?;
-    Ok(root.map_or(Ended::Fenced, |root| Ended::Root(Some(root))))
+    Ok(ended.map_or(Ended::Fenced, |(root, dry_run)| Ended::Over(Origin { root: Some(root), dry_run })))
 }
 
 /// Moves each user on from what was known when its record was decided; returns those who were moved by somebody else.

@@ -7,6 +7,7 @@ use super::PostgresStore;
 use super::sweeps::tally_of;
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{Id, LastCheckRow, NotificationRow, OpenRow, SweepRow, named, rows};
+use crate::adapters::store::write::clean;
 use crate::domain::id::{CheckId, SweepId, Toolkit, UserId};
 use crate::domain::incident::Incident;
 use crate::domain::notification::{Notification, NotificationState};
@@ -68,7 +69,7 @@ impl ReportStore for PostgresStore {
              ORDER BY f.user_id, f.incident_id",
         )
         .bind(Id(sweep.0))
-        .bind(after.map(UserId::as_str))
+        .bind(after.map(|user| clean(user.as_str())))
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await
@@ -142,7 +143,7 @@ impl ReportStore for PostgresStore {
             "-- last_check
              SELECT checked_at, observed_at, outcome, error FROM auditor_user_checks WHERE user_id = $1",
         )
-        .bind(user.as_str())
+        .bind(clean(user.as_str()))
         .fetch_optional(&self.pool)
         .await
         .map_err(failed(action))?;

@@ -8,9 +8,10 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::PostgresStore;
+use crate::adapters::store::ended::{Ended, Next};
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{At, Id, SweepRow, name, rows, sum};
-use crate::adapters::store::write::{self, PostgresJson, clean};
+use crate::adapters::store::write::{self, PostgresJson, clean, escaped};
 use crate::domain::id::SweepId;
 use crate::domain::lease::Lease;
 use crate::domain::port::{StoreResult, SweepChange, SweepPage, SweepStore};
@@ -119,7 +120,8 @@ impl SweepStore for PostgresStore {
     async fn renew_sweep(&self, id: SweepId, lease: Lease) -> StoreResult<bool> {
         let renewed = sqlx::query(
             "-- renew_sweep
-             UPDATE auditor_sweeps SET lease_until = $3 WHERE id = $1 AND token = $2",
+             UPDATE auditor_sweeps SET lease_until = $3
+             WHERE id = $1 AND token = $2 AND state IN ('pending', 'paging', 'draining', 'paused')",
         )
         .bind(Id(id.0))
         .bind(Id(lease.token))
@@ -176,27 +178,26 @@ impl SweepStore for PostgresStore {
     async fn append_page(&self, id: SweepId, token: Uuid, page: &SweepPage, now: DateTime<Utc>) -> StoreResult<bool> {
         let action = "storing a page of a sweep";
         let mut transaction = self.pool.begin().await.map_err(failed(action))?;
-        let moved = sqlx::query(
+        let dry_run: Option<bool> = sqlx::query_scalar(
             "-- append_page
              UPDATE auditor_sweeps SET cursor = CASE WHEN $3 THEN NULL ELSE $4 END,
                  next_seq = GREATEST(next_seq, $5), paged_at = CASE WHEN $3 THEN $6::timestamptz END,
                  state = CASE WHEN $3 THEN 'draining' ELSE state END
-             WHERE id = $1 AND token = $2 AND state = 'paging'",
+             WHERE id = $1 AND token = $2 AND state = 'paging'
+             RETURNING mode = 'dry_run'",
         )
         .bind(Id(id.0))
         .bind(Id(token))
         .bind(page.last)
-        .bind(&page.cursor)
+        .bind(page.cursor.as_deref().map(escaped))
         .bind(page.chunks.iter().map(|chunk| chunk.seq + 1).max().unwrap_or(0))
         .bind(At(now))
-        .execute(&mut *transaction)
+        .fetch_optional(&mut *transaction)
         .await
         .map_err(failed(action))?;
-        if moved.rows_affected() == 0 {
-            return Ok(false);
-        }
+        let Some(dry_run) = dry_run else { return Ok(false) };
         let chunks = write::checks::<PostgresJson>(&page.chunks);
-        insert_checks(&mut transaction, chunks, None, now).await.map_err(failed(action))?;
+        insert_checks(&mut transaction, chunks, Origin { root: None, dry_run }, now).await.map_err(failed(action))?;
         transaction.commit().await.map_err(failed(action))?;
         Ok(true)
     }
@@ -231,72 +232,106 @@ impl SweepStore for PostgresStore {
 
     async fn finish_sweeps(&self, now: DateTime<Utc>) -> StoreResult<Vec<Sweep>> {
         let action = "finishing sweeps";
-        let mut transaction = self.pool.begin().await.map_err(failed(action))?;
         let drained: Vec<Id> = sqlx::query_scalar(
             "-- drained_sweeps
              SELECT s.id FROM auditor_sweeps AS s WHERE s.state = 'draining' AND NOT EXISTS (
                  SELECT 1 FROM auditor_checks AS c WHERE c.sweep_id = s.id AND c.state IN ('queued', 'claimed'))
-             ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED",
+             ORDER BY s.id",
         )
-        .fetch_all(&mut *transaction)
+        .fetch_all(&self.pool)
         .await
         .map_err(failed(action))?;
-        let mut ended = Vec::with_capacity(drained.len());
+        let mut ended = Ended::default();
         for id in drained {
-            let tally = tally_of(&mut transaction, SweepId(id.0)).await.map_err(failed(action))?;
-            let nobody = tally.checked == 0 && tally.given_up > 0;
-            let row: SweepRow = sqlx::query_as(
-                "-- finish_sweep
-                 UPDATE auditor_sweeps SET state = $2, note = $3, tally = $4, finished_at = $5, token = NULL,
-                     lease_until = NULL
-                 WHERE id = $1
-                 RETURNING id, schedule, tick, start_at, asked_by, mode, state, note, cursor, next_seq, paged_at,
-                 paused_since, users_expected, started_at, finished_at, tally",
-            )
-            .bind(id)
-            .bind(if nobody { SweepState::Failed } else { SweepState::Completed }.as_str())
-            .bind(nobody.then(|| format!("not one user could be checked; {} were given up", tally.given_up)))
-            .bind(Json(&tally))
-            .bind(At(now))
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(failed(action))?;
-            ended.push(row.into_sweep(action)?);
+            let end = self.finish_sweep(SweepId(id.0), now, action).await;
+            if ended.goes_on(SweepId(id.0), end) == Next::Stop {
+                break;
+            }
         }
-        transaction.commit().await.map_err(failed(action))?;
-        Ok(ended)
+        ended.into_result()
     }
 }
 
-/// Inserts checks. A retry has the root of the check that it retries; any other is its own.
+impl PostgresStore {
+    /// Ends a sweep that is drained; `None` if it is not any more, or if another process ends it at this moment.
+    async fn finish_sweep(&self, id: SweepId, now: DateTime<Utc>, action: &'static str) -> StoreResult<Option<Sweep>> {
+        let mut transaction = self.pool.begin().await.map_err(failed(action))?;
+        // Whoever revives one of its checks locks the sweep too: what is counted below stays as it is.
+        let locked: Option<Id> = sqlx::query_scalar(
+            "-- lock_sweep
+             SELECT id FROM auditor_sweeps WHERE id = $1 AND state = 'draining' FOR NO KEY UPDATE SKIP LOCKED",
+        )
+        .bind(Id(id.0))
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
+        if locked.is_none() {
+            return Ok(None);
+        }
+        let tally = tally_of(&mut transaction, id).await.map_err(failed(action))?;
+        let nobody = tally.checked == 0 && tally.given_up > 0;
+        let row: Option<SweepRow> = sqlx::query_as(
+            "-- finish_sweep
+             UPDATE auditor_sweeps SET state = $2, note = $3, tally = $4, finished_at = $5, token = NULL,
+                 lease_until = NULL
+             WHERE id = $1 AND state = 'draining' AND NOT EXISTS (
+                 SELECT 1 FROM auditor_checks AS c WHERE c.sweep_id = $1 AND c.state IN ('queued', 'claimed'))
+             RETURNING id, schedule, tick, start_at, asked_by, mode, state, note, cursor, next_seq, paged_at,
+                 paused_since, users_expected, started_at, finished_at, tally",
+        )
+        .bind(Id(id.0))
+        .bind(if nobody { SweepState::Failed } else { SweepState::Completed }.as_str())
+        .bind(nobody.then(|| format!("not one user could be checked; {} were given up", tally.given_up)))
+        .bind(Json(&tally))
+        .bind(At(now))
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
+        let sweep = row.map(|row| row.into_sweep(action)).transpose()?;
+        transaction.commit().await.map_err(failed(action))?;
+        Ok(sweep)
+    }
+}
+
+/// Where checks come from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Origin {
+    /// The root of the check that they retry; any other check is its own root.
+    pub(super) root: Option<Id>,
+    /// They are of a dry run, or retry one that is.
+    pub(super) dry_run: bool,
+}
+
+/// Inserts checks.
 pub(super) async fn insert_checks(
     connection: &mut PgConnection,
     checks: Value,
-    root: Option<Id>,
+    origin: Origin,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query(
         "-- insert_checks
-         INSERT INTO auditor_checks (id, sweep_id, seq, root, users, attempt, state, due_at, waiting_since)
-         SELECT r.id, r.sweep_id, r.seq, COALESCE($2, r.id), r.users, r.attempt, 'queued', r.due_at, $3
+         INSERT INTO auditor_checks (id, sweep_id, seq, root, users, attempt, state, due_at, waiting_since, dry_run)
+         SELECT r.id, r.sweep_id, r.seq, COALESCE($2, r.id), r.users, r.attempt, 'queued', r.due_at, $3, $4
          FROM jsonb_to_recordset($1) AS r (id uuid, sweep_id uuid, seq bigint, users jsonb, attempt bigint,
              due_at timestamptz)
          ON CONFLICT DO NOTHING",
     )
     .bind(Json(checks))
-    .bind(root)
+    .bind(origin.root)
     .bind(At(now))
+    .bind(origin.dry_run)
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Checks that wait in vain, because their sweep is over.
+/// Checks that wait or are worked on in vain, because their sweep is over: whoever works on one is fenced.
 async fn end_checks(connection: &mut PgConnection, id: SweepId, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query(
         "-- end_checks
-         UPDATE auditor_checks SET state = 'done', finished_at = $2 WHERE id IN (
-             SELECT c.id FROM auditor_checks AS c WHERE c.sweep_id = $1 AND c.state = 'queued'
+         UPDATE auditor_checks SET state = 'done', finished_at = $2, token = NULL, lease_until = NULL WHERE id IN (
+             SELECT c.id FROM auditor_checks AS c WHERE c.sweep_id = $1 AND c.state IN ('queued', 'claimed')
              ORDER BY c.id FOR NO KEY UPDATE)",
     )
     .bind(Id(id.0))

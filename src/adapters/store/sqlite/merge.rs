@@ -23,7 +23,7 @@ pub(super) async fn put_back(
              UNION SELECT w.id FROM auditor_notifications AS o JOIN auditor_notifications AS w ON w.user_id = o.user_id
              WHERE o.id IN (SELECT value FROM json_each($1))
                  AND w.state = CASE WHEN $2 IS NULL THEN 'pending' ELSE 'held' END AND w.hold IS $2)
-         ORDER BY n.user_id, n.ambiguous DESC, n.attempts DESC, n.id",
+         ORDER BY n.user_id, n.unclear DESC, n.ambiguous DESC, n.attempts DESC, n.id",
     )
     .bind(Json(notifications))
     .bind(place.hold)

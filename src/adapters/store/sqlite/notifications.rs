@@ -18,7 +18,7 @@ use crate::adapters::store::write::clean;
 use crate::domain::id::{IncidentId, NotificationId, UserId};
 use crate::domain::incident::Resolution;
 use crate::domain::lease::{Claim, Lease};
-use crate::domain::notification::Notification;
+use crate::domain::notification::{Notification, NotificationState};
 use crate::domain::port::{Carried, NotificationStore, Settlement, StoreResult};
 
 #[async_trait]
@@ -83,8 +83,8 @@ impl NotificationStore for SqliteStore {
         let action = "beginning to send a notification";
         let incidents: Vec<Id> = incidents.iter().map(|id| Id(id.0)).collect();
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
-        // An incident that another mail of this user carries already, or is about to, must not go out again: whoever
-        // prepared this one did not know of that, and finds out on the next try.
+        // An incident that another mail of this user carries already, is about to, or may have carried, must not go out
+        // again: whoever prepared this one did not know of that, and finds out on the next try.
         let begun = sqlx::query(
             "-- begin_sending
              UPDATE auditor_notifications AS n SET state = 'sending', unclear = FALSE, lease_until = $3
@@ -92,7 +92,8 @@ impl NotificationStore for SqliteStore {
                  SELECT 1 FROM auditor_notification_incidents AS i
                  JOIN auditor_notifications AS o ON o.id = i.notification_id
                  WHERE i.incident_id IN (SELECT value FROM json_each($4)) AND o.id <> $1 AND i.listed
-                     AND o.state IN ('sending', 'sent'))",
+                     AND (o.state IN ('sending', 'sent')
+                         OR (o.ambiguous > 0 AND o.state IN ('pending', 'claimed', 'held'))))",
         )
         .bind(Id(id.0))
         .bind(Id(lease.token))
@@ -153,19 +154,29 @@ impl NotificationStore for SqliteStore {
         Ok(settled.rows_affected() == 1)
     }
 
-    async fn carried_incidents(&self, user: &UserId) -> StoreResult<HashMap<IncidentId, Carried>> {
-        let carried: Vec<(Id, Option<At>)> = sqlx::query_as(
+    async fn carried_incidents(
+        &self,
+        user: &UserId,
+        except: NotificationId,
+    ) -> StoreResult<HashMap<IncidentId, Carried>> {
+        let carried: Vec<(Id, Option<At>, String)> = sqlx::query_as(
             "-- carried_incidents
-             SELECT i.incident_id, n.sent_at FROM auditor_notifications AS n
+             SELECT i.incident_id, n.sent_at, n.state FROM auditor_notifications AS n
              JOIN auditor_notification_incidents AS i ON i.notification_id = n.id AND (i.listed OR n.state = 'held')
-             WHERE n.user_id = $1 AND n.state IN ('sent', 'held')",
+             WHERE n.user_id = $1 AND n.id <> $2 AND (n.state IN ('sent', 'held')
+                 OR (n.ambiguous > 0 AND n.state IN ('pending', 'claimed', 'sending')))",
         )
-        .bind(user.as_str())
+        .bind(clean(user.as_str()))
+        .bind(Id(except.0))
         .fetch_all(&self.readers)
         .await
         .map_err(failed("reading what a user was mailed"))?;
-        let carried_by = |sent: Option<At>| sent.map_or(Carried::Held, |at| Carried::Mailed(at.0));
-        Ok(carried.into_iter().map(|(id, sent)| (IncidentId(id.0), carried_by(sent))).collect())
+        let carried_by = |sent: Option<At>, state: &str| match sent {
+            Some(at) => Carried::Mailed(at.0),
+            None if state == "held" => Carried::Held,
+            None => Carried::Ambiguous,
+        };
+        Ok(carried.into_iter().map(|(id, sent, state)| (IncidentId(id.0), carried_by(sent, &state))).collect())
     }
 
     async fn close_incidents_of(&self, user: &UserId, resolution: Resolution, now: DateTime<Utc>) -> StoreResult<u64> {
@@ -175,7 +186,7 @@ impl NotificationStore for SqliteStore {
              UPDATE auditor_incidents SET resolved_at = $2, resolution = $3
              WHERE user_id = $1 AND resolved_at IS NULL",
         )
-        .bind(user.as_str())
+        .bind(clean(user.as_str()))
         .bind(At(now))
         .bind(name(resolution))
         .execute(&self.writer)
@@ -210,13 +221,32 @@ impl NotificationStore for SqliteStore {
              UPDATE auditor_notifications SET state = 'skipped', hold = NULL, error = 'discarded', settled_at = $3
              WHERE state = 'held' AND hold = $1 AND ($2 IS NULL OR created_at < $2)",
         )
-        .bind(hold)
+        .bind(clean(hold))
         .bind(made_before.map(At))
         .bind(At(now))
         .execute(&self.writer)
         .await
         .map_err(failed("discarding held notifications"))?;
         Ok(discarded.rows_affected())
+    }
+
+    async fn retry_settled(&self, state: NotificationState, now: DateTime<Utc>) -> StoreResult<u64> {
+        let action = "retrying settled notifications";
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
+        let retried: Vec<Id> = sqlx::query_scalar(
+            "-- retry_settled
+             UPDATE auditor_notifications SET attempts = 0, settled_at = NULL
+             WHERE state = $1 AND state IN ('failed', 'unreachable') AND NOT buried
+             RETURNING id",
+        )
+        .bind(state.as_str())
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
+        let place = Place { hold: None, due_at: Some(now), waiting_since: Some(now) };
+        put_back(&mut transaction, &retried, place, now).await.map_err(failed(action))?;
+        transaction.commit().await.map_err(failed(action))?;
+        Ok(retried.len() as u64)
     }
 }
 
@@ -293,7 +323,7 @@ async fn held(
          SELECT id FROM auditor_notifications
          WHERE state = 'held' AND hold = $1 AND ($2 IS NULL OR created_at < $2) ORDER BY id",
     )
-    .bind(hold)
+    .bind(clean(hold))
     .bind(made_before.map(At))
     .fetch_all(connection)
     .await
