@@ -1,10 +1,11 @@
 //! The keeper looks every few seconds: what the database says is due and the queue does not have is pushed again, sweeps that
 //! have nothing left to do are ended, and what is old is deleted. One replica at a time holds the office.
 //!
-//! A row is pushed again for one of two reasons, never because it has waited long: the queue is not the one it was pushed
-//! into (its generation changed: it was wiped; or a crash came between row and push), or the lease of whoever worked on it
-//! has lapsed and no other worker took it.
+//! A row is pushed again for one of three reasons, never because it has waited long: the queue is not the one it was pushed
+//! into (its generation changed: it was wiped; or a crash came between row and push); the lease of whoever worked on it has
+//! lapsed and no other worker took it; or its lane is empty, look after look (the queue was restored from an older copy).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use crate::audit::Outbox;
 use crate::config;
 use crate::domain::clock::Clock;
-use crate::domain::job::Job;
+use crate::domain::job::{Job, Lane};
 use crate::domain::lease::Lease;
 use crate::domain::port::{JobStore, QueueError, Store, StoreError};
 use crate::domain::sweep::{Sweep, SweepState};
@@ -46,6 +47,7 @@ pub struct Keeper {
 /// What the keeper remembers from round to round.
 struct Memory {
     pruned_at: DateTime<Utc>,
+    empty_since: BTreeMap<Lane, DateTime<Utc>>,
 }
 
 /// A round could not be ended.
@@ -61,7 +63,7 @@ impl Keeper {
     /// Keeps the house until told to stop.
     pub async fn run(self, stop: CancellationToken) {
         let token = Uuid::new_v4();
-        let mut memory = Memory { pruned_at: self.clock.now() };
+        let mut memory = Memory { pruned_at: self.clock.now(), empty_since: BTreeMap::new() };
         let mut failing = false;
         loop {
             match self.round(token, &mut memory).await {
@@ -88,11 +90,38 @@ impl Keeper {
         for sweep in self.store.finish_sweeps(now).await? {
             tell(&sweep);
         }
+        self.distrust_empty_lanes(now, memory).await?;
         self.push_again(now).await?;
         if now - memory.pruned_at > PRUNE_EVERY {
             memory.pruned_at = now;
             let before = now - TimeDelta::from_std(self.settings.retention).unwrap_or(TimeDelta::days(90));
             while self.store.prune(before).await? > 0 {}
+        }
+        Ok(())
+    }
+
+    /// A queue that was restored from an older copy has the generation it had, and lacks what was pushed since. It shows in a
+    /// lane that holds nothing at all, look after look, while rows wait that were pushed into it before.
+    async fn distrust_empty_lanes(&self, now: DateTime<Utc>, memory: &mut Memory) -> Result<(), KeeperError> {
+        let generation = self.queue.generation().await?;
+        for depth in self.queue.depths().await? {
+            if depth.waiting + depth.delayed + depth.in_flight > 0 {
+                memory.empty_since.remove(&depth.lane);
+                continue;
+            }
+            let since = *memory.empty_since.entry(depth.lane).or_insert(now);
+            if now - since < FRESH {
+                continue;
+            }
+            let forgotten = self.store.forget_queued(depth.lane, &generation, since).await?;
+            if forgotten > 0 {
+                tracing::warn!(
+                    event = "keeper.queue_lost_entries",
+                    lane = depth.lane.as_str(),
+                    forgotten,
+                    "the queue came back older than it was"
+                );
+            }
         }
         Ok(())
     }

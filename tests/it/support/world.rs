@@ -6,7 +6,6 @@ use std::process::{Child, Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use connection_auditor::adapters::store;
 use connection_auditor::config;
 use connection_auditor::domain::clock::{Clock, SystemClock};
@@ -440,9 +439,4 @@ fn tail(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(25)..].join("\n")
-}
-
-/// Now, as workers see it.
-pub(crate) fn now() -> DateTime<Utc> {
-    SystemClock.now()
 }

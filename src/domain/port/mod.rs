@@ -1,0 +1,20 @@
+//! What the floors above need from the outside: a store, a queue, and a stage that works jobs off.
+//!
+//! The traits are small and by topic. `Store` and `JobStore` have two implementations each, which pass the same contract
+//! tests (`tests/it/store.rs`, `tests/it/queue.rs`): PostgreSQL and SQLite, Redis Streams and SQLite.
+
+mod checks;
+mod notifications;
+mod outbox;
+mod queue;
+mod reports;
+mod store;
+mod sweeps;
+
+pub use checks::{CheckOutcome, CheckStore, ClaimedCheck, Record, Recorded, ToolkitName, UserRecord};
+pub use notifications::{Carried, NotificationStore, Settlement};
+pub use outbox::{DeadJob, DeadJobStore, OutboxStore};
+pub use queue::{Depth, Entry, Handled, JobHandler, JobStore, QueueError, QueueResult};
+pub use reports::{LastCheck, NotificationCount, OpenIncidents, ReportStore};
+pub use store::{Store, StoreError, StoreResult};
+pub use sweeps::{SweepChange, SweepPage, SweepStore};
