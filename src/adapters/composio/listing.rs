@@ -85,9 +85,13 @@ impl Pages {
     fn attribute(&mut self, user: &UserId, row: Row) -> Result<(), ComposioError> {
         let own = row.user_id.as_deref().map(|owner| owner == user.as_str());
         match own {
-            // Shared by somebody else, or nobody says by whom.
-            None | Some(false) if row.is_shared() => {
+            // Shared by somebody else: it concerns them.
+            Some(false) if row.is_shared() => {
                 self.dropped.insert(row.id);
+            }
+            // Shared, and nobody says by whom: with it the list may be somebody else's, without it not whole.
+            None if row.is_shared() => {
+                return Err(incomplete(format!("the shared account {} does not say whose it is", row.id)));
             }
             // One user was asked for: the rows are theirs, provided that the filter holds, which the client makes sure of.
             Some(true) | None => {
@@ -155,10 +159,16 @@ mod tests {
     #[test]
     fn a_shared_row_counts_only_for_its_owner() {
         let mut pages = Pages::default();
-        let rows = [("a", Some("v"), "SHARED"), ("b", None, "SHARED"), ("c", Some("u"), "SHARED")];
-        assert_eq!(pages.add(&user(), page(&rows, None, Some(3))), Ok(After::Whole));
+        let rows = [("a", Some("v"), "SHARED"), ("c", Some("u"), "SHARED")];
+        assert_eq!(pages.add(&user(), page(&rows, None, Some(2))), Ok(After::Whole));
         let listing = pages.finish(DateTime::UNIX_EPOCH);
-        assert_eq!((listing.accounts.len(), listing.shared_dropped), (1, 2));
+        assert_eq!((listing.accounts.len(), listing.shared_dropped), (1, 1));
+    }
+
+    #[test]
+    fn a_shared_row_without_an_owner_leaves_a_doubt() {
+        let answer = Pages::default().add(&user(), page(&[("b", None, "SHARED")], None, Some(1)));
+        assert!(matches!(answer, Err(ComposioError::Incomplete { .. })));
     }
 
     #[test]
