@@ -42,9 +42,9 @@ Examples:
   connection-auditor check --file users.txt                 one id a line
   psql -Atc \"select id from users where plan = 'pro'\" | connection-auditor check - --wait
 
---json prints, with --wait, an array with an object for each user: user, known (whether the app has such a user; null if that cannot
-be told), check (at, observed_at, outcome: checked, given_up or refused, error) and connections (slot, verdict, deciding: the account
-that decided). Without --wait it prints an object with users (how many) and checks (their ids).")]
+--json prints, with --wait, an array with an object for each user: user, known (whether the app has \
+such a user; null if that cannot be told), check (at, observed_at, outcome: checked, given_up or \
+refused, error) and connections (slot, verdict, deciding: the account that decided). Without --wait it prints an object with users (how many) and checks (their ids).")]
 pub(super) struct CheckArgs {
     /// Ids of users; - reads them from standard input, one a line
     #[arg(value_name = "USER", required_unless_present = "file")]

@@ -35,10 +35,10 @@ const TICKS: usize = 5;
 #[command(after_long_help = "\
 Examples:
   connection-auditor -c auditor.toml check-config
-  connection-auditor -c auditor.toml check-config --offline > effective.toml      a configuration again, but for its secrets
+  connection-auditor check-config --offline > effective.toml     a configuration again, but for secrets
 
---json prints an object with config, ticks (by schedule, in its time zone) and connections (name, ok, found, warnings; null with
---offline).")]
+--json prints an object with config, ticks (by schedule, in its time zone) and connections (name, ok, \
+found, warnings; null with --offline).")]
 pub(super) struct CheckConfigArgs {
     /// Only validate and print; connect to nothing
     #[arg(long)]

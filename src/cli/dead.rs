@@ -6,8 +6,9 @@ use uuid::Uuid;
 
 use super::show::{self, Table, count, say};
 use super::{Exit, Outcome};
-use crate::app::App;
 use crate::config::Config;
+use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::port::Store;
 
 /// Look after the queue.
 #[derive(Debug, Args)]
@@ -71,13 +72,14 @@ fn job_id(text: &str) -> Result<Uuid, &'static str> {
 
 pub(super) async fn queue(args: &QueueArgs, config: &Config) -> Outcome {
     let QueueCommand::Dead(DeadArgs { command }) = &args.command;
-    let app = super::connect(config).await?;
+    let store = super::open_store(config).await?;
+    let store = store.as_ref();
     match command {
-        DeadCommand::List(args) => list(args, &app).await,
+        DeadCommand::List(args) => list(args, store).await,
         DeadCommand::Retry(which) => {
             let mut retried = 0;
-            for id in chosen(which, &app).await? {
-                if !app.store.retry_dead(id, app.clock.now()).await? {
+            for id in chosen(which, store).await? {
+                if !store.retry_dead(id, SystemClock.now()).await? {
                     bail!("there is no dead job {id}; {}", before(retried, "will be tried again"));
                 }
                 retried += 1;
@@ -87,8 +89,8 @@ pub(super) async fn queue(args: &QueueArgs, config: &Config) -> Outcome {
         }
         DeadCommand::Drop(which) => {
             let mut dropped = 0;
-            for id in chosen(which, &app).await? {
-                if !app.store.drop_dead(id).await? {
+            for id in chosen(which, store).await? {
+                if !store.drop_dead(id).await? {
                     bail!("there is no dead job {id}; {}", before(dropped, "forgotten"));
                 }
                 dropped += 1;
@@ -106,15 +108,15 @@ fn before(jobs: u64, fate: &str) -> String {
     }
 }
 
-async fn chosen(which: &WhichArgs, app: &App) -> anyhow::Result<Vec<Uuid>> {
+async fn chosen(which: &WhichArgs, store: &dyn Store) -> anyhow::Result<Vec<Uuid>> {
     if !which.all {
         return Ok(which.ids.clone());
     }
-    Ok(app.store.dead_jobs(u32::MAX).await?.into_iter().map(|dead| dead.id).collect())
+    Ok(store.dead_jobs(u32::MAX).await?.into_iter().map(|dead| dead.id).collect())
 }
 
-async fn list(args: &ListArgs, app: &App) -> Outcome {
-    let dead = app.store.dead_jobs(args.limit).await?;
+async fn list(args: &ListArgs, store: &dyn Store) -> Outcome {
+    let dead = store.dead_jobs(args.limit).await?;
     if args.json {
         show::json(&dead)?;
     } else if dead.is_empty() {

@@ -159,8 +159,8 @@ async fn import(folder: &Path, simulator: &Simulator, app: &App) -> anyhow::Resu
 /// Waits for the tick, follows its sweep, and says what came of it. `false` if it is not what the simulator knows to be right.
 async fn tell(app: &App, simulator: &Simulator, args: &DemoArgs, mails: &Path) -> anyhow::Result<bool> {
     let sweep = first_sweep(app).await?;
-    let sweep = follow(app, sweep.id).await?;
-    let counts = settled_notifications(app, &sweep).await?;
+    let sweep = follow(app.store.as_ref(), sweep.id).await?;
+    let counts = settled_notifications(app.store.as_ref(), &sweep).await?;
     let took =
         sweep.started_at.zip(sweep.finished_at).and_then(|(from, to)| (to - from).to_std().ok()).unwrap_or_default();
     say!(

@@ -16,6 +16,7 @@ mod wait;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
@@ -24,6 +25,7 @@ use self::show::hint;
 use crate::adapters::store;
 use crate::app::App;
 use crate::config::{Config, ConfigErrors};
+use crate::domain::port::Store;
 use crate::telemetry;
 
 /// How a command ends.
@@ -201,13 +203,24 @@ fn misconfigured(errors: &ConfigErrors) -> Exit {
 /// Connects a command that asks or hands over, to what a worker left behind. An embedded database that is not there would
 /// come into being, empty, by being asked: nearly always the command was told another configuration than the worker.
 async fn connect(config: &Config) -> anyhow::Result<App> {
+    expect_database(config)?;
+    App::connect(config.clone()).await
+}
+
+/// As [`connect`], for a command that needs no queue, and works while it is away.
+async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    expect_database(config)?;
+    App::open_store(config).await
+}
+
+fn expect_database(config: &Config) -> anyhow::Result<()> {
     if let Some(path) = missing_file(&config.database.url) {
         anyhow::bail!(
             "there is no database at {path}: name the configuration of the worker with --config, or start one with \
              `connection-auditor run`"
         );
     }
-    App::connect(config.clone()).await
+    Ok(())
 }
 
 /// The path of an embedded file that is not there yet.

@@ -8,9 +8,10 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::show::{self, Table, count, say};
 use super::{Exit, Outcome};
-use crate::app::App;
 use crate::config::Config;
+use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::notification::{NotificationState, hold};
+use crate::domain::port::Store;
 
 /// List, release or discard notifications.
 #[derive(Debug, Args)]
@@ -33,8 +34,9 @@ Examples:
   connection-auditor notifications list                       what failed, and why
   connection-auditor notifications list --state held --json
 
---json prints an array of objects with id, user, state, hold, due_at, attempts, ambiguous, unclear, error, sweep, created_at,
-sent_at and incidents (their ids). No address is among them: addresses are read from your database when a mail is written.")]
+--json prints an array of objects with id, user, state, hold, due_at, attempts, ambiguous, unclear, \
+error, sweep, created_at, sent_at and incidents (their ids). No address is among them: addresses \
+are read from your database when a mail is written.")]
 struct ListArgs {
     /// The state
     #[arg(long, value_enum, default_value = "failed")]
@@ -112,12 +114,13 @@ struct HeldArgs {
 }
 
 pub(super) async fn notifications(args: &NotificationsArgs, config: &Config) -> Outcome {
-    let app = super::connect(config).await?;
+    let store = super::open_store(config).await?;
+    let store = store.as_ref();
     match &args.command {
-        NotificationsCommand::List(args) => return list(args, &app).await,
+        NotificationsCommand::List(args) => return list(args, store).await,
         NotificationsCommand::Release(ReleaseArgs { held }) => {
-            let before = made_before(held, &app)?;
-            match app.store.release_held(&held.hold, before, app.clock.now()).await? {
+            let before = made_before(held)?;
+            match store.release_held(&held.hold, before, SystemClock.now()).await? {
                 0 => say!("{}", nothing_held(held)),
                 released => say!(
                     "{} released; each user is checked again before the mail",
@@ -126,8 +129,8 @@ pub(super) async fn notifications(args: &NotificationsArgs, config: &Config) -> 
             }
         }
         NotificationsCommand::Discard(DiscardArgs { held }) => {
-            let before = made_before(held, &app)?;
-            match app.store.discard_held(&held.hold, before, app.clock.now()).await? {
+            let before = made_before(held)?;
+            match store.discard_held(&held.hold, before, SystemClock.now()).await? {
                 0 => say!("{}", nothing_held(held)),
                 discarded => say!("{} discarded", count(discarded, "notification", "notifications")),
             }
@@ -141,24 +144,24 @@ fn nothing_held(args: &HeldArgs) -> String {
     format!("nothing is held under {}{age}", args.hold)
 }
 
-fn made_before(args: &HeldArgs, app: &App) -> anyhow::Result<Option<DateTime<Utc>>> {
+fn made_before(args: &HeldArgs) -> anyhow::Result<Option<DateTime<Utc>>> {
     args.older_than
         .map(|age| {
-            let age = TimeDelta::from_std(age).ok().and_then(|age| app.clock.now().checked_sub_signed(age));
+            let age = TimeDelta::from_std(age).ok().and_then(|age| SystemClock.now().checked_sub_signed(age));
             age.context("--older-than reaches back further than the calendar does")
         })
         .transpose()
 }
 
-async fn list(args: &ListArgs, app: &App) -> Outcome {
+async fn list(args: &ListArgs, store: &dyn Store) -> Outcome {
     let state = NotificationState::from(args.state);
-    let notifications = app.store.notifications(state, args.limit).await?;
+    let notifications = store.notifications(state, args.limit).await?;
     if args.json {
         show::json(&notifications)?;
         return Ok(Exit::Done);
     }
     if notifications.is_empty() {
-        say!("no notification is {}", state.as_str());
+        say!("no {} notifications", state.as_str());
         return Ok(Exit::Done);
     }
     let mut table = Table::new(["made (UTC)", "user", "hold", "tries", "sent (UTC)", "why"]).numbers(&[3]);
@@ -172,6 +175,6 @@ async fn list(args: &ListArgs, app: &App) -> Outcome {
             notification.error.as_deref().unwrap_or(""),
         ]);
     }
-    say!("{} {}:\n{table}", show::number(notifications.len() as u64), state.as_str());
+    say!("The newest {} notifications\n{table}", state.as_str());
     Ok(Exit::Done)
 }

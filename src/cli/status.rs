@@ -3,8 +3,9 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::show::{self, Table, count, say};
+use super::show::{self, Table, count, hint, say};
 use super::{Exit, Outcome};
+use crate::adapters::queue;
 use crate::config::Config;
 use crate::domain::port::{DeadJob, Depth, NotificationCount, OpenIncidents};
 use crate::domain::sweep::{Sweep, SweepMode};
@@ -15,8 +16,9 @@ const DEAD: u32 = 100;
 /// Show the last sweeps, the queue, open incidents and notifications.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
---json prints an object with sweeps (newest first), queue (waiting, delayed and in_flight of each lane; null if the queue cannot be
-asked), open_incidents (count and users by toolkit and kind), notifications (counts by state and detail) and dead_jobs (at most 100).")]
+--json prints an object with sweeps (newest first), queue (waiting, delayed and in_flight of each \
+lane; null if the queue cannot be asked), open_incidents (count and users by toolkit and kind), notifications (counts by \
+state and detail) and dead_jobs (at most 100).")]
 pub(super) struct StatusArgs {
     /// How many sweeps to show
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -38,13 +40,13 @@ struct Status {
 }
 
 pub(super) async fn status(args: &StatusArgs, config: &Config) -> Outcome {
-    let app = super::connect(config).await?;
+    let store = super::open_store(config).await?;
     let status = Status {
-        sweeps: app.store.sweeps(args.sweeps).await?,
-        queue: app.queue.depths().await.ok(),
-        open_incidents: app.store.open_incidents().await?,
-        notifications: app.store.notification_counts(None).await?,
-        dead_jobs: app.store.dead_jobs(DEAD).await?,
+        sweeps: store.sweeps(args.sweeps).await?,
+        queue: depths(config).await,
+        open_incidents: store.open_incidents().await?,
+        notifications: store.notification_counts(None).await?,
+        dead_jobs: store.dead_jobs(DEAD).await?,
     };
     if args.json {
         show::json(&status)?;
@@ -52,6 +54,12 @@ pub(super) async fn status(args: &StatusArgs, config: &Config) -> Outcome {
         print(&status);
     }
     Ok(Exit::Done)
+}
+
+/// How much each lane holds; `None`, with the reason on standard error, if the queue is away: the rest can still be shown.
+async fn depths(config: &Config) -> Option<Vec<Depth>> {
+    let asked = async { anyhow::Ok(queue::connect(&config.queue).await?.depths().await?) };
+    asked.await.inspect_err(|error| hint!("the queue is away: {}", show::chain(error.as_ref()))).ok()
 }
 
 fn print(status: &Status) {
@@ -68,7 +76,7 @@ fn print(status: &Status) {
 
     match &status.queue {
         None => say!("\nQueue: cannot be asked; what it lost is pushed again from the database when it is back"),
-        Some(depths) => say!("\nQueue\n{}", queue(depths)),
+        Some(depths) => say!("\nQueue\n{}", lanes(depths)),
     }
     match status.dead_jobs.len() {
         0 => {}
@@ -114,7 +122,7 @@ fn sweeps(sweeps: &[Sweep]) -> Table {
     table
 }
 
-fn queue(depths: &[Depth]) -> Table {
+fn lanes(depths: &[Depth]) -> Table {
     let mut table = Table::new(["lane", "waiting", "delayed", "in flight"]).numbers(&[1, 2, 3]);
     for depth in depths {
         table.row([

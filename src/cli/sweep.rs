@@ -12,12 +12,12 @@ use uuid::Uuid;
 use super::show::{self, Table, count, say};
 use super::wait::{self, Stillness};
 use super::{Exit, Outcome};
-use crate::app::App;
 use crate::config::Config;
+use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::id::{SweepId, UserId};
 use crate::domain::incident::Incident;
 use crate::domain::notification::NotificationState;
-use crate::domain::port::NotificationCount;
+use crate::domain::port::{NotificationCount, Store};
 use crate::domain::sweep::{NewSweep, Overlap, Sweep, SweepMode, SweepState, Trigger};
 
 /// The schedule under whose name sweeps are started by hand.
@@ -43,9 +43,10 @@ Examples:
   connection-auditor sweep --wait                  the real thing, with a progress bar and a summary
   connection-auditor sweep --dry-run --json | jq '.would_be_mailed[].user'
 
---json prints the sweep (id, schedule, tick, mode, state, note, started_at, finished_at, tally …) if it is not waited for. With
---wait or --dry-run it prints an object with that sweep, its notifications (counts by state and detail) and, of a dry run,
-would_be_mailed: the user, slot, kind, account, status, reason and broke_at of each connection.")]
+--json prints the sweep (id, schedule, tick, mode, state, note, started_at, finished_at, tally …) if it \
+is not waited for. With --wait or --dry-run it prints an object with that sweep, its notifications \
+(counts by state and detail) and, of a dry run, would_be_mailed: the user, slot, kind, account, status, \
+reason and broke_at of each connection.")]
 pub(super) struct SweepArgs {
     /// Follow the sweep to its end and print a summary
     #[arg(long)]
@@ -76,9 +77,10 @@ struct Finding {
 }
 
 pub(super) async fn sweep(args: &SweepArgs, config: &Config) -> Outcome {
-    let app = super::connect(config).await?;
+    let store = super::open_store(config).await?;
+    let store = store.as_ref();
     let id = SweepId(Uuid::now_v7());
-    let started = start(&app, id, args.dry_run).await?;
+    let started = start(store, id, args.dry_run).await?;
     if !args.wait && !args.dry_run {
         if args.json {
             show::json(&started)?;
@@ -88,12 +90,12 @@ pub(super) async fn sweep(args: &SweepArgs, config: &Config) -> Outcome {
         return Ok(Exit::Done);
     }
     let waiting = async {
-        let ended = follow(&app, id).await?;
-        Ok((settled_notifications(&app, &ended).await?, ended))
+        let ended = follow(store, id).await?;
+        Ok((settled_notifications(store, &ended).await?, ended))
     };
     let goes_on = "the sweep goes on, and `connection-auditor status` shows how it ends";
     let (notifications, ended) = wait::unless_interrupted(waiting, goes_on).await?;
-    let report = SweepReport { notifications, would_be_mailed: findings(&app, &ended).await?, sweep: ended };
+    let report = SweepReport { notifications, would_be_mailed: findings(store, &ended).await?, sweep: ended };
     if args.json {
         show::json(&report)?;
     } else {
@@ -107,8 +109,8 @@ pub(super) async fn sweep(args: &SweepArgs, config: &Config) -> Outcome {
     })
 }
 
-async fn start(app: &App, id: SweepId, dry_run: bool) -> anyhow::Result<Sweep> {
-    let now = app.clock.now();
+async fn start(store: &dyn Store, id: SweepId, dry_run: bool) -> anyhow::Result<Sweep> {
+    let now = SystemClock.now();
     let new = NewSweep {
         id,
         schedule: MANUAL.to_owned(),
@@ -118,10 +120,10 @@ async fn start(app: &App, id: SweepId, dry_run: bool) -> anyhow::Result<Sweep> {
         mode: if dry_run { SweepMode::DryRun } else { SweepMode::Full },
         overlap: Overlap::Queue,
     };
-    if !app.store.insert_sweep(&new, now).await? {
+    if !store.insert_sweep(&new, now).await? {
         bail!("another sweep was started by hand at this very instant; try again");
     }
-    let started = app.store.sweep(id).await?.context("the sweep that was just stored is gone")?;
+    let started = store.sweep(id).await?.context("the sweep that was just stored is gone")?;
     if started.state == SweepState::Skipped {
         bail!("not started: {}", started.note.unwrap_or_else(|| "another sweep is at work".to_owned()));
     }
@@ -129,7 +131,7 @@ async fn start(app: &App, id: SweepId, dry_run: bool) -> anyhow::Result<Sweep> {
 }
 
 /// Shows a bar until the sweep is over; says so if nothing moves.
-pub(super) async fn follow(app: &App, id: SweepId) -> anyhow::Result<Sweep> {
+pub(super) async fn follow(store: &dyn Store, id: SweepId) -> anyhow::Result<Sweep> {
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template(
             "{spinner} [{elapsed}] {bar:30} {human_pos}/{human_len} users, {per_sec:.0}, {eta} left{wide_msg}",
@@ -139,7 +141,7 @@ pub(super) async fn follow(app: &App, id: SweepId) -> anyhow::Result<Sweep> {
     let mut stillness = Stillness::new();
     let mut paused = None;
     loop {
-        let sweep = app.store.sweep(id).await?.context("the sweep is gone")?;
+        let sweep = store.sweep(id).await?.context("the sweep is gone")?;
         if sweep.state.is_final() {
             bar.finish_and_clear();
             return Ok(sweep);
@@ -161,19 +163,19 @@ pub(super) async fn follow(app: &App, id: SweepId) -> anyhow::Result<Sweep> {
             );
         }
         if stillness.begins(done + u64::from(sweep.state != SweepState::Pending), LOOK) && paused.is_none() {
-            wait::above(&bar, &why_still(app, &sweep).await?);
+            wait::above(&bar, &why_still(store, &sweep).await?);
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
 /// Why a sweep does not move, as far as it can be told from here.
-async fn why_still(app: &App, sweep: &Sweep) -> anyhow::Result<String> {
+async fn why_still(store: &dyn Store, sweep: &Sweep) -> anyhow::Result<String> {
     if sweep.state != SweepState::Pending {
         return Ok("nothing has moved for some seconds: the answers may be slow, or every `connection-auditor run` has stopped"
             .to_owned());
     }
-    let ahead = app.store.sweeps(50).await?.into_iter().find(|other| {
+    let ahead = store.sweeps(50).await?.into_iter().find(|other| {
         other.schedule == sweep.schedule
             && other.id != sweep.id
             && !other.state.is_final()
@@ -188,11 +190,11 @@ async fn why_still(app: &App, sweep: &Sweep) -> anyhow::Result<String> {
 }
 
 /// The notifications of a sweep, once none of them is on its way any more (or after a while, as they are).
-pub(super) async fn settled_notifications(app: &App, sweep: &Sweep) -> anyhow::Result<Vec<NotificationCount>> {
+pub(super) async fn settled_notifications(store: &dyn Store, sweep: &Sweep) -> anyhow::Result<Vec<NotificationCount>> {
     let bar = ProgressBar::new_spinner();
     let mut waited = Duration::ZERO;
     loop {
-        let counts = app.store.notification_counts(Some(sweep.id)).await?;
+        let counts = store.notification_counts(Some(sweep.id)).await?;
         let leaving: u64 = counts
             .iter()
             .filter(|count| {
@@ -214,14 +216,14 @@ pub(super) async fn settled_notifications(app: &App, sweep: &Sweep) -> anyhow::R
     }
 }
 
-async fn findings(app: &App, sweep: &Sweep) -> anyhow::Result<Option<Vec<Finding>>> {
+async fn findings(store: &dyn Store, sweep: &Sweep) -> anyhow::Result<Option<Vec<Finding>>> {
     if sweep.mode != SweepMode::DryRun {
         return Ok(None);
     }
     let mut all: Vec<Finding> = Vec::new();
     loop {
         let after = all.last().map(|finding| finding.user.clone());
-        let page = app.store.findings(sweep.id, after.as_ref(), FINDINGS).await?;
+        let page = store.findings(sweep.id, after.as_ref(), FINDINGS).await?;
         if page.is_empty() {
             return Ok(Some(all));
         }
