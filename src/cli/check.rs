@@ -217,7 +217,7 @@ async fn reports(app: &App, users: &[UserId], known: Option<&BTreeSet<UserId>>) 
 
 /// One row a connection. Of a user that could not be checked, what was seen the last time follows the reason.
 fn table(reports: &[UserReport]) -> Table {
-    let mut table = Table::new(["user", "connection", "account", "verdict", "why", "since (UTC)"]).whole(&[2]);
+    let mut table = Table::new(["user", "connection", "account", "verdict", "why", "since (UTC)"]).whole(&[2, 3]);
     for report in reports {
         let user = report.user.as_str();
         let mut user_row = |verdict: &str, why: &str| table.row([user, "", "", verdict, why, ""]);

@@ -125,7 +125,9 @@ async fn start(store: &dyn Store, id: SweepId, dry_run: bool) -> anyhow::Result<
     }
     let started = store.sweep(id).await?.context("the sweep that was just stored is gone")?;
     if started.state == SweepState::Skipped {
-        bail!("not started: {}", started.note.unwrap_or_else(|| "another sweep is at work".to_owned()));
+        bail!(
+            "not started: another sweep that was started by hand waits already; `connection-auditor status` shows it"
+        );
     }
     Ok(started)
 }
@@ -328,7 +330,7 @@ fn print_findings(findings: &[Finding]) {
         count(users.len() as u64, "user", "users"),
         count(findings.len() as u64, "connection", "connections")
     );
-    let mut table = Table::new(["user", "connection", "account", "kind", "why", "since (UTC)"]).whole(&[2]);
+    let mut table = Table::new(["user", "connection", "account", "kind", "why", "since (UTC)"]).whole(&[2, 3]);
     for Finding { user, incident } in findings {
         table.row([
             user.as_str(),
