@@ -213,8 +213,10 @@ async fn composio(config: &Config) -> Result<String, String> {
 async fn mail(config: &Config) -> Result<String, String> {
     let mailer = Mailer::new(&config.notify, &config.mail, &TaskTracker::new()).map_err(|error| chain(&error))?;
     let found = mailer.probe().await.map_err(|error| match config.mail.transport {
-        MailTransport::Smtp => format!("{}; check the settings in [mail.smtp]", chain(&error)),
-        MailTransport::Folder => chain(&error),
+        MailTransport::Smtp if !error.to_string().contains("mail.smtp.") => {
+            format!("{}; check the settings in [mail.smtp]", chain(&error))
+        }
+        _ => chain(&error),
     });
     mailer.close().await;
     found

@@ -71,6 +71,7 @@ pub(super) async fn demo(args: &DemoArgs) -> Outcome {
     let tick = now + TimeDelta::seconds(2);
     let config = settings(&args.folder, &mails, &simulator, tick, args.once)?;
     telemetry::init(&config.log)?;
+    let shutdown = Shutdown::listen(config.shutdown.grace)?;
     let app = App::connect(config).await?;
     import(&args.folder, &simulator, &app).await?;
     say!(
@@ -79,7 +80,6 @@ pub(super) async fn demo(args: &DemoArgs) -> Outcome {
     );
     say!("The schedule {SCHEDULE:?} ticks in two seconds …\n");
 
-    let shutdown = Shutdown::listen(app.config.shutdown.grace)?;
     let roles: BTreeSet<Role> = Role::value_variants().iter().copied().collect();
     let telling = async {
         let told = tokio::select! {

@@ -330,7 +330,7 @@ fn print_findings(findings: &[Finding]) {
         count(users.len() as u64, "user", "users"),
         count(findings.len() as u64, "connection", "connections")
     );
-    let mut table = Table::new(["user", "connection", "account", "kind", "why", "since (UTC)"]).whole(&[2, 3]);
+    let mut table = Table::new(["user", "connection", "account", "kind", "why", "since"]).whole(&[2, 3]);
     for Finding { user, incident } in findings {
         table.row([
             user.as_str(),
@@ -338,7 +338,7 @@ fn print_findings(findings: &[Finding]) {
             incident.account.as_str(),
             incident.kind.as_str(),
             &standing(&incident.status, incident.reason.as_deref()),
-            &show::instant(incident.broke_at),
+            &incident.broke_at.format("%Y-%m-%d").to_string(),
         ]);
     }
     say!("\n{table}");

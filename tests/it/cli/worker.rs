@@ -65,7 +65,6 @@ async fn a_dry_run_says_who_would_be_mailed_and_leaves_nothing_and_the_sweep_aft
     let world = World::new("");
     let place = &world.place;
     let truth = world.composio.truth().await;
-    let due: BTreeSet<String> = names(&truth["mailed"]).union(&names(&truth["unreachable"])).cloned().collect();
 
     let dry = place.run(&["sweep", "--dry-run", "--json"]);
     assert_eq!((dry.code, dry.err.as_str()), (2, ""), "somebody would be mailed");
@@ -86,7 +85,9 @@ async fn a_dry_run_says_who_would_be_mailed_and_leaves_nothing_and_the_sweep_aft
     );
     let findings = report["would_be_mailed"].as_array().unwrap();
     let would: BTreeSet<String> = findings.iter().map(|finding| finding["user"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(would, due);
+    let due = names(&truth["mailed"]);
+    assert_eq!(due.difference(&would).next(), None, "everybody who is due is told of");
+    assert!(would.difference(&due).all(|user| names(&truth["unreachable"]).contains(user)), "and nobody else");
     let status = place.run(&["status", "--json"]).json();
     assert_eq!(keys(&status), ["dead_jobs", "notifications", "open_incidents", "queue", "sweeps"]);
     assert_documented(place, &["status"], &status);
@@ -96,11 +97,11 @@ async fn a_dry_run_says_who_would_be_mailed_and_leaves_nothing_and_the_sweep_aft
     assert_eq!(place.mails(), 0);
     let shown = place.run(&["sweep", "--dry-run"]);
     assert_eq!(shown.code, 2);
-    assert_shown!("a dry run", shown.shown());
+    assert_shown!("a_dry_run", shown.shown());
 
     let swept = place.run(&["sweep", "--wait"]);
     assert_eq!(swept.code, 0);
-    assert_shown!("a sweep", swept.shown());
+    assert_shown!("a_sweep", swept.shown());
     assert_eq!(place.mails(), names(&truth["mailed"]).len());
     let status = place.run(&["status"]);
     assert_eq!(status.code, 0);
@@ -158,7 +159,7 @@ async fn a_check_prints_the_verdict_of_each_connection_and_exits_with_2_for_what
 
     let odd = place.run(&["check", "user-000001", "user-99", "a,b", "--wait"]);
     assert_eq!(odd.code, 2);
-    assert_shown!("odd users are told apart", odd.shown());
+    assert_shown!("odd_users_are_told_apart", odd.shown());
     assert_eq!(place.run_fed("\n\n", &["check", "-"]).code, 1);
 }
 
@@ -198,13 +199,13 @@ fn without_a_worker_waiting_says_so_and_ctrl_c_leaves_the_work_to_be_done() {
     let began = Instant::now();
     let check = place.run(&["check", "user-000001", "--wait", "--timeout", "6s"]);
     assert_eq!(check.code, 1);
-    assert_shown!("a check without a worker", check.shown());
+    assert_shown!("a_check_without_a_worker", check.shown());
     assert!(began.elapsed() < Duration::from_secs(20), "it does not wait longer than it was told to");
 
     kill(Pid::from_raw(sweep.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     let sweep = ended(sweep);
     assert_eq!(sweep.code, 1);
-    assert_shown!("a sweep without a worker", sweep.shown());
+    assert_shown!("a_sweep_without_a_worker", sweep.shown());
 
     let second = place.run(&["sweep"]);
     assert_eq!(second.code, 1);
@@ -242,7 +243,7 @@ async fn dead_jobs_are_listed_tried_again_and_forgotten() {
     let list = place.run(&["queue", "dead", "list"]);
     assert_eq!(list.code, 2, "there are some");
     assert!(ids.iter().all(|id| list.out.contains(&id.to_string())), "{}", list.out);
-    assert_shown!("dead jobs", list.shown());
+    assert_shown!("dead_jobs", list.shown());
     let json = place.run(&["queue", "dead", "list", "--json"]).json();
     assert_eq!(keys(&json[0]), ["deliveries", "died_at", "id", "lane", "reason"]);
     assert_documented(&place, &["queue", "dead", "list"], &json);
