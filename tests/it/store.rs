@@ -7,6 +7,7 @@ mod checks;
 mod notifications;
 mod opening;
 mod outbox;
+mod races;
 mod record;
 mod reports;
 mod statements;
@@ -146,6 +147,7 @@ on_both! {
         a_wiped_queue_finds_everything_again,
         what_is_put_back_is_pushed_again_when_due,
         a_lapsed_lease_is_found_at_once,
+        what_is_settled_while_it_is_taken_back_is_not_sent_again,
         a_lapsed_sending_is_reported_once_a_lease_length,
         an_office_is_held_by_one,
         a_buried_check_counts_as_given_up_and_its_sweep_can_end,

@@ -2,7 +2,7 @@
 
 use connection_auditor::domain::incident::Resolution;
 use connection_auditor::domain::notification::{NotificationState, hold};
-use connection_auditor::domain::port::Settlement;
+use connection_auditor::domain::port::{Carried, Settlement};
 
 use super::*;
 
@@ -90,13 +90,16 @@ pub(super) async fn only_what_a_sent_mail_listed_was_mailed(db: &Db) {
     let (notion, _) = break_slot(db, "ann", "notion", Some(at(2)), at(3)).await;
     let (_, held) = claim_notification(db, made[0], at(3)).await;
     assert!(db.begin_sending(made[0], held, &[slack, gmail, notion]).await.expect("begun"));
-    assert!(db.mailed_incidents(&user("ann")).await.expect("read").is_empty(), "it is not sent yet");
+    assert!(db.carried_incidents(&user("ann")).await.expect("read").is_empty(), "it is not sent yet");
     settle(db, made[0], held, again(at(10), true, false), at(4)).await;
     let (_, held) = claim_notification(db, made[0], at(10)).await;
     assert!(db.begin_sending(made[0], held, &[slack, notion]).await.expect("begun"));
     settle(db, made[0], held, Settlement::Sent, at(11)).await;
-    assert_eq!(db.mailed_incidents(&user("ann")).await.expect("read"), [(slack, at(11)), (notion, at(11))].into());
-    assert!(db.mailed_incidents(&user("bob")).await.expect("read").is_empty());
+    assert_eq!(
+        db.carried_incidents(&user("ann")).await.expect("read"),
+        [(slack, Carried::Mailed(at(11))), (notion, Carried::Mailed(at(11)))].into()
+    );
+    assert!(db.carried_incidents(&user("bob")).await.expect("read").is_empty());
 }
 
 pub(super) async fn one_incident_is_not_sent_by_two_notifications(db: &Db) {
@@ -111,7 +114,7 @@ pub(super) async fn one_incident_is_not_sent_by_two_notifications(db: &Db) {
     assert!(begun.0 != begun.1, "one of them sends both: {begun:?}");
     let (winner, held) = if begun.0 { (first[0], held_first) } else { (second[0], held_second) };
     settle(db, winner, held, Settlement::Sent, at(3)).await;
-    assert_eq!(db.mailed_incidents(&user("ann")).await.expect("read").len(), 2);
+    assert_eq!(db.carried_incidents(&user("ann")).await.expect("read").len(), 2);
     let (loser, held) = if begun.0 { (second[0], held_second) } else { (first[0], held_first) };
     assert!(!db.begin_sending(loser, held, &[slack]).await.expect("it was sent"));
     assert!(db.begin_sending(loser, held, &[]).await.expect("its claim still holds"));

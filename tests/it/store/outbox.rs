@@ -3,7 +3,7 @@
 use connection_auditor::domain::incident::Resolution;
 use connection_auditor::domain::job::{Job, Lane};
 use connection_auditor::domain::notification::NotificationState;
-use connection_auditor::domain::port::{DeadJob, Settlement};
+use connection_auditor::domain::port::{Carried, DeadJob, Settlement};
 
 use super::*;
 
@@ -204,7 +204,11 @@ pub(super) async fn what_is_old_is_pruned_and_what_matters_stays(db: &Db) {
     // The finding, its check and the account that is gone; the sweep is the newest of its schedule.
     assert_eq!(db.prune(at(100)).await.expect("pruned"), 3);
     assert!(db.sweep(old).await.expect("read").is_some());
-    assert_eq!(db.mailed_incidents(&user("ann")).await.expect("read"), [(slack, at(4))].into(), "it is still open");
+    assert_eq!(
+        db.carried_incidents(&user("ann")).await.expect("read"),
+        [(slack, Carried::Mailed(at(4)))].into(),
+        "it is still open"
+    );
     assert_eq!(db.history(&[user("ann")]).await.expect("read")[&user("ann")].accounts.len(), 1);
 
     assert!(db.insert_sweep(&new_sweep("daily", at(50)), at(50)).await.expect("inserted"));
@@ -218,4 +222,28 @@ pub(super) async fn what_is_old_is_pruned_and_what_matters_stays(db: &Db) {
 
 pub(super) async fn a_migrated_database_answers(db: &Db) {
     db.ping().await.expect("it answers");
+}
+
+pub(super) async fn what_is_settled_while_it_is_taken_back_is_not_sent_again(db: &Db) {
+    for n in 0..30 {
+        let name = format!("user-{n}");
+        let (broken, made) = break_slot(db, &name, "slack", None, at(0)).await;
+        let (_, held) = claim_notification(db, made[0], at(0)).await;
+        let (_, others) = break_slot(db, &name, "gmail", Some(at(0)), at(1)).await;
+        let settle = async {
+            if n % 2 == 0 {
+                db.begin_sending(made[0], held, &[broken]).await.expect("never an error")
+                    && db.settle(made[0], held.token, &Settlement::Sent, at(20)).await.expect("never an error")
+            } else {
+                let skipped = Settlement::Skipped("recovered".into());
+                db.settle(made[0], held.token, &skipped, at(20)).await.expect("never an error")
+            }
+        };
+        let (settled, _, claim) =
+            tokio::join!(settle, async { db.reclaim_lapsed(at(16), 10).await.expect("never an error") }, async {
+                db.claim_notification(others[0], lease(at(16)), at(16)).await.expect("never an error")
+            },);
+        let again = db.claim_notification(made[0], lease(at(60)), at(60)).await.expect("answered");
+        assert_eq!(settled, again == Claim::Over, "round {n}: {again:?}, {claim:?}");
+    }
 }

@@ -5,3 +5,4 @@ pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod smtp;
+pub(crate) mod world;

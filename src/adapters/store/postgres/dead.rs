@@ -128,7 +128,7 @@ async fn revive_check(connection: &mut PgConnection, id: Uuid, now: DateTime<Utc
          UPDATE auditor_checks AS c SET state = 'queued', attempt = 0, due_at = $2, waiting_since = $2,
              queued_in = NULL, tally = NULL, finished_at = NULL, sweep_id = (
                  SELECT s.id FROM auditor_sweeps AS s WHERE s.id = c.sweep_id
-                     AND s.state NOT IN ('completed', 'failed', 'skipped'))
+                     AND s.state NOT IN ('completed', 'failed', 'skipped') FOR NO KEY UPDATE)
          WHERE c.id = $1 AND c.state = 'dead'",
     )
     .bind(Id(id))

@@ -22,7 +22,9 @@ pub(super) async fn lock_users_of(connection: &mut PgConnection, notifications: 
     Ok(())
 }
 
-/// Puts notifications back, whose users are locked; returns those that wait from now on.
+/// Puts notifications back, which are locked, and so are their users; returns those that wait from now on.
+///
+/// One that waits beside them and is claimed at this moment is left to its notifier: hence the second look at its state.
 pub(super) async fn put_back(
     connection: &mut PgConnection,
     notifications: &[Id],
@@ -37,6 +39,8 @@ pub(super) async fn put_back(
              UNION SELECT w.id FROM auditor_notifications AS o JOIN auditor_notifications AS w ON w.user_id = o.user_id
              WHERE o.id = ANY($1) AND w.state = CASE WHEN $2::text IS NULL THEN 'pending' ELSE 'held' END
                  AND w.hold IS NOT DISTINCT FROM $2)
+             AND (n.id = ANY($1) OR (n.state = CASE WHEN $2::text IS NULL THEN 'pending' ELSE 'held' END
+                 AND n.hold IS NOT DISTINCT FROM $2))
          ORDER BY n.user_id, n.ambiguous DESC, n.attempts DESC, n.id FOR NO KEY UPDATE",
     )
     .bind(notifications)

@@ -200,9 +200,17 @@ impl NotificationStore for PostgresStore {
         let mut transaction = self.pool.begin().await.map_err(failed(action))?;
         let listed = held(&mut transaction, hold, made_before).await.map_err(failed(action))?;
         lock_users_of(&mut transaction, &listed).await.map_err(failed(action))?;
-        // Somebody may have released them while the locks were waited for.
-        let still = held(&mut transaction, hold, made_before).await.map_err(failed(action))?;
-        let listed: Vec<Id> = still.into_iter().filter(|id| listed.binary_search(id).is_ok()).collect();
+        // Somebody may have released or discarded them while the locks were waited for.
+        let listed: Vec<Id> = sqlx::query_scalar(
+            "-- still_held
+             SELECT n.id FROM auditor_notifications AS n WHERE n.id = ANY($1) AND n.state = 'held' AND n.hold = $2
+             ORDER BY n.user_id FOR NO KEY UPDATE",
+        )
+        .bind(&listed)
+        .bind(hold)
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
         let place = Place { hold: None, due_at: Some(now), waiting_since: Some(now) };
         put_back(&mut transaction, &listed, place, now).await.map_err(failed(action))?;
         transaction.commit().await.map_err(failed(action))?;

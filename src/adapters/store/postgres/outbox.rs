@@ -162,9 +162,16 @@ async fn reclaim_claimed(
         return Ok(found);
     }
     lock_users_of(connection, &found).await?;
-    // A lease may have been renewed while the locks were waited for.
-    let still = lapsed_claimed(connection, lapsed_before, limit).await?;
-    let lapsed: Vec<Id> = still.into_iter().filter(|id| found.contains(id)).collect();
+    // A lease may have been renewed, or its work settled, while the locks were waited for.
+    let lapsed: Vec<Id> = sqlx::query_scalar(
+        "-- still_lapsed
+         SELECT n.id FROM auditor_notifications AS n
+         WHERE n.id = ANY($1) AND n.state = 'claimed' AND n.lease_until < $2 ORDER BY n.user_id FOR NO KEY UPDATE",
+    )
+    .bind(&found)
+    .bind(At(lapsed_before))
+    .fetch_all(&mut *connection)
+    .await?;
     put_back(connection, &lapsed, Place { hold: None, due_at: None, waiting_since: None }, lapsed_before).await
 }
 
