@@ -27,6 +27,8 @@ use crate::domain::verdict::{SlotVerdict, Verdict, assess};
 const LOOK: Duration = Duration::from_millis(150);
 /// How many users are asked for at a time.
 const PAGE: usize = 1_000;
+/// How long the app's database may take to say which users it has; the checks do not depend on it.
+const ASKING: Duration = Duration::from_secs(10);
 
 /// Check some users now, ahead of sweeps.
 ///
@@ -91,7 +93,7 @@ impl UserReport {
 pub(super) async fn check(args: &CheckArgs, config: &Config) -> Outcome {
     let users = users(args)?;
     let app = super::connect(config).await?;
-    let known = known(&app, &users).await;
+    let known = tokio::time::timeout(ASKING, known(&app, &users)).await.ok().flatten();
     if let Some(known) = &known {
         for user in users.iter().filter(|user| !known.contains(*user)) {
             hint!("the app has no user {:?}: nobody would be mailed", show::plain(user.as_str()));

@@ -24,7 +24,7 @@ enum QueueCommand {
 
 /// Jobs that were delivered again and again without coming to an end.
 ///
-/// A job that was delivered queue.max_deliveries times, and whose worker died or let its lease lapse each time, is dead: it is
+/// A job that was delivered `queue.max_deliveries` times, and whose worker died or let its lease lapse each time, is dead: it is
 /// kept here until you decide.
 #[derive(Debug, Args)]
 struct DeadArgs {

@@ -140,7 +140,7 @@ fn settings(
     config.mail.transport = MailTransport::Folder;
     config.mail.folder = Some(mails.to_owned());
     config.log.format = LogFormat::Text;
-    config.log.filter = "warn".to_owned();
+    "warn".clone_into(&mut config.log.filter);
     let once_at = tick.format("%-S %-M %-H %-d %-m *").to_string();
     let seconds = tick.format("%-S").to_string();
     let cron = if once { once_at } else { format!("{seconds} * * * * *") };

@@ -15,8 +15,8 @@ use crate::domain::notification::EmailAddress;
 
 /// Send a test mail.
 ///
-/// It goes out as notifications do: same sender, same server, same encryption. It is sent to ADDRESS whatever notify.only_to and
-/// notify.redirect_all_to say, and nothing of it is stored.
+/// It goes out as notifications do: same sender, same server, same encryption. It is sent to ADDRESS whatever `notify.only_to` and
+/// `notify.redirect_all_to` say, and nothing of it is stored.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Example:

@@ -71,7 +71,7 @@ pub(super) async fn simulate(args: &SimulatorArgs) -> Outcome {
         ctrl_c.cancel();
     };
     let serving = simulator::serve(options, Arc::new(move || clock.now()), stop, |simulator| {
-        say!("{}", simulator.instructions())
+        say!("{}", simulator.instructions());
     });
     let (served, ()) = tokio::join!(serving, signal);
     served?;

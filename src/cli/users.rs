@@ -28,7 +28,7 @@ enum UsersCommand {
 
 /// Import users from a CSV file.
 ///
-/// The file is UTF-8 with a header; the columns id and email are required, name, locale and time_zone are optional. Users that are
+/// The file is UTF-8 with a header; the columns `id` and `email` are required, `name`, `locale` and `time_zone` are optional. Users that are
 /// there already are updated, none is deleted, and where an id repeats, its last line counts. If the file cannot be read to its end,
 /// nothing of it is imported. An embedded database is made if it is not there.
 ///
