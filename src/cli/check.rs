@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -179,12 +179,13 @@ async fn hand_over(app: &App, users: &[UserId]) -> anyhow::Result<Vec<CheckId>> 
 /// Waits for the checks, their retries included; says so if nobody takes them.
 async fn done(app: &App, ids: &[CheckId]) -> anyhow::Result<()> {
     let mut stillness = Stillness::new();
+    let mut looked = Instant::now();
     loop {
         let left = app.store.unfinished_checks(ids).await?;
         if left.is_empty() {
             return Ok(());
         }
-        if stillness.begins(left.len() as u64, LOOK) {
+        if stillness.begins(left.len() as u64, looked.elapsed()) {
             let lanes = app.queue.depths().await.unwrap_or_default();
             let ours = lanes.iter().find(|depth| depth.lane == Lane::CheckNow);
             match ours {
@@ -194,6 +195,7 @@ async fn done(app: &App, ids: &[CheckId]) -> anyhow::Result<()> {
                 _ => hint!("still waiting: users that cannot be read are tried again, some seconds to minutes apart"),
             }
         }
+        looked = Instant::now();
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -1,11 +1,12 @@
 //! `sweep`: starts one now, follows it, and says what came of it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -132,16 +133,24 @@ async fn start(store: &dyn Store, id: SweepId, dry_run: bool) -> anyhow::Result<
     Ok(started)
 }
 
+/// A bar that nobody has moved yet, and one that moves.
+const WAITING: &str = "{spinner} {wide_msg}";
+const COUNTING: &str = "{spinner} {bar:20} {human_pos}/{human_len} users, {rate}, {eta} left{wide_msg}";
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+        let _ = write!(out, "{:.0}/s", state.per_sec());
+    })
+}
+
 /// Shows a bar until the sweep is over; says so if nothing moves.
 pub(super) async fn follow(store: &dyn Store, id: SweepId) -> anyhow::Result<Sweep> {
-    let bar = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template(
-            "{spinner} [{elapsed}] {bar:30} {human_pos}/{human_len} users, {per_sec:.0}, {eta} left{wide_msg}",
-        )
-        .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
+    let bar = ProgressBar::new(0).with_style(style(WAITING));
     let mut stillness = Stillness::new();
+    let mut looked = Instant::now();
     let mut paused = None;
+    let mut counting = false;
     loop {
         let sweep = store.sweep(id).await?.context("the sweep is gone")?;
         if sweep.state.is_final() {
@@ -152,10 +161,15 @@ pub(super) async fn follow(store: &dyn Store, id: SweepId) -> anyhow::Result<Swe
         bar.set_length(sweep.users_expected.and_then(|n| u64::try_from(n).ok()).unwrap_or(done).max(done));
         bar.set_position(done);
         bar.set_message(match (sweep.state, &sweep.note) {
-            (SweepState::Paused, Some(why)) => format!(" · paused: {why}"),
-            (SweepState::Pending, _) => " · waits for a worker".to_owned(),
-            _ => format!(" · {} found", show::number(sweep.tally.opened)),
+            (SweepState::Paused, Some(why)) => format!(", paused: {why}"),
+            (SweepState::Pending, _) => "the sweep waits for a worker".to_owned(),
+            _ => format!(", {} found", show::number(sweep.tally.opened)),
         });
+        if sweep.state != SweepState::Pending && !counting {
+            counting = true;
+            bar.reset_eta();
+            bar.set_style(style(COUNTING));
+        }
         bar.tick();
         if sweep.state == SweepState::Paused && paused != sweep.note {
             paused.clone_from(&sweep.note);
@@ -164,9 +178,11 @@ pub(super) async fn follow(store: &dyn Store, id: SweepId) -> anyhow::Result<Swe
                 &format!("the sweep is paused: {}", sweep.note.as_deref().unwrap_or("no reason is known")),
             );
         }
-        if stillness.begins(done + u64::from(sweep.state != SweepState::Pending), LOOK) && paused.is_none() {
+        if stillness.begins(done + u64::from(sweep.state != SweepState::Pending), looked.elapsed()) && paused.is_none()
+        {
             wait::above(&bar, &why_still(store, &sweep).await?);
         }
+        looked = Instant::now();
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -197,7 +197,7 @@ fn without_a_worker_waiting_says_so_and_ctrl_c_leaves_the_work_to_be_done() {
     let place = &world.place;
     let sweep = place.command(&["sweep", "--wait"]).spawn().unwrap();
     let began = Instant::now();
-    let check = place.run(&["check", "user-000001", "--wait", "--timeout", "6s"]);
+    let check = place.run(&["check", "user-000001", "--wait", "--timeout", "8s"]);
     assert_eq!(check.code, 1);
     assert_shown!("a_check_without_a_worker", check.shown());
     assert!(began.elapsed() < Duration::from_secs(20), "it does not wait longer than it was told to");
