@@ -60,15 +60,23 @@ impl App {
     /// # Errors
     /// One of them cannot be reached, or is not as it must be.
     pub async fn connect(config: Config) -> anyhow::Result<Self> {
-        let store = match store::connect(&config.database).await {
-            Err(ConnectError::NotMigrated { .. }) if store::is_embedded(&config.database) => {
-                store::migrate(&config.database).await?;
-                store::connect(&config.database).await?
-            }
-            connected => connected?,
-        };
+        let store = Self::open_store(&config).await?;
         let queue = queue::connect(&config.queue).await?;
         Ok(Self { config, clock: Arc::new(SystemClock), store, queue })
+    }
+
+    /// The store alone, for commands that need no queue and must work while it is away. See [`Self::connect`].
+    ///
+    /// # Errors
+    /// It cannot be reached, or is not as it must be.
+    pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+        match store::connect(&config.database).await {
+            Err(ConnectError::NotMigrated { .. }) if store::is_embedded(&config.database) => {
+                store::migrate(&config.database).await?;
+                Ok(store::connect(&config.database).await?)
+            }
+            connected => Ok(connected?),
+        }
     }
 
     /// Hands stored rows over to the queue.

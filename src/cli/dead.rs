@@ -4,22 +4,36 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
-use super::show;
+use super::show::{self, Table, count, say};
 use super::{Exit, Outcome};
-use crate::app::App;
 use crate::config::Config;
+use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::port::Store;
 
 /// Look after the queue.
-#[derive(Debug, Subcommand)]
-pub(super) enum QueueCommand {
-    /// Jobs that were given up because whoever took them died of it
+#[derive(Debug, Args)]
+pub(super) struct QueueArgs {
     #[command(subcommand)]
-    Dead(DeadCommand),
+    command: QueueCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum DeadCommand {
-    /// List dead jobs; exit code 2 if there are any
+enum QueueCommand {
+    Dead(DeadArgs),
+}
+
+/// Jobs that were delivered again and again without coming to an end.
+///
+/// A job that was delivered `queue.max_deliveries` times, and whose worker died or let its lease lapse each time, is dead: it is
+/// kept here until you decide.
+#[derive(Debug, Args)]
+struct DeadArgs {
+    #[command(subcommand)]
+    command: DeadCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum DeadCommand {
     List(ListArgs),
     /// Let dead jobs be tried again
     Retry(WhichArgs),
@@ -27,9 +41,14 @@ pub(super) enum DeadCommand {
     Drop(WhichArgs),
 }
 
+/// List dead jobs, newest first.
+///
+/// Exit code 2: there are some.
 #[derive(Debug, Args)]
-pub(super) struct ListArgs {
-    /// How many, newest first
+#[command(after_long_help = "\
+--json prints an array of objects with id, lane, reason, deliveries and died_at.")]
+struct ListArgs {
+    /// How many
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: u32,
     /// Print as JSON
@@ -38,62 +57,74 @@ pub(super) struct ListArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct WhichArgs {
-    /// Ids of dead jobs
-    #[arg(value_name = "ID", required_unless_present = "all")]
+struct WhichArgs {
+    /// Ids of dead jobs, as `queue dead list` prints them
+    #[arg(value_name = "ID", required_unless_present = "all", value_parser = job_id)]
     ids: Vec<Uuid>,
     /// All of them
     #[arg(long, conflicts_with = "ids")]
     all: bool,
 }
 
-pub(super) async fn queue(command: &QueueCommand, config: &Config) -> Outcome {
-    let QueueCommand::Dead(command) = command;
-    let app = App::connect(config.clone()).await?;
+fn job_id(text: &str) -> Result<Uuid, &'static str> {
+    text.parse().map_err(|_| "an id looks like 01a1fe26-913d-765d-9584-2acd1230701c; `queue dead list` prints them")
+}
+
+pub(super) async fn queue(args: &QueueArgs, config: &Config) -> Outcome {
+    let QueueCommand::Dead(DeadArgs { command }) = &args.command;
+    let store = super::open_store(config).await?;
+    let store = store.as_ref();
     match command {
-        DeadCommand::List(args) => list(args, &app).await,
+        DeadCommand::List(args) => list(args, store).await,
         DeadCommand::Retry(which) => {
             let mut retried = 0;
-            for id in chosen(which, &app).await? {
-                if !app.store.retry_dead(id, app.clock.now()).await? {
-                    bail!("there is no dead job {id}; {retried} were retried before it");
+            for id in chosen(which, store).await? {
+                if !store.retry_dead(id, SystemClock.now()).await? {
+                    bail!("there is no dead job {id}; {}", before(retried, "will be tried again"));
                 }
                 retried += 1;
             }
-            println!("{} will be tried again", show::count(retried, "job", "jobs"));
+            say!("{} will be tried again", count(retried, "job", "jobs"));
             Ok(Exit::Done)
         }
         DeadCommand::Drop(which) => {
             let mut dropped = 0;
-            for id in chosen(which, &app).await? {
-                if !app.store.drop_dead(id).await? {
-                    bail!("there is no dead job {id}; {dropped} were dropped before it");
+            for id in chosen(which, store).await? {
+                if !store.drop_dead(id).await? {
+                    bail!("there is no dead job {id}; {}", before(dropped, "forgotten"));
                 }
                 dropped += 1;
             }
-            println!("{} forgotten", show::count(dropped, "job", "jobs"));
+            say!("{} forgotten", count(dropped, "job", "jobs"));
             Ok(Exit::Done)
         }
     }
 }
 
-async fn chosen(which: &WhichArgs, app: &App) -> anyhow::Result<Vec<Uuid>> {
+fn before(jobs: u64, fate: &str) -> String {
+    match jobs {
+        0 => "nothing was changed".to_owned(),
+        jobs => format!("{} named before it {fate}", count(jobs, "job", "jobs")),
+    }
+}
+
+async fn chosen(which: &WhichArgs, store: &dyn Store) -> anyhow::Result<Vec<Uuid>> {
     if !which.all {
         return Ok(which.ids.clone());
     }
-    Ok(app.store.dead_jobs(u32::MAX).await?.into_iter().map(|dead| dead.id).collect())
+    Ok(store.dead_jobs(u32::MAX).await?.into_iter().map(|dead| dead.id).collect())
 }
 
-async fn list(args: &ListArgs, app: &App) -> Outcome {
-    let dead = app.store.dead_jobs(args.limit).await?;
+async fn list(args: &ListArgs, store: &dyn Store) -> Outcome {
+    let dead = store.dead_jobs(args.limit).await?;
     if args.json {
         show::json(&dead)?;
     } else if dead.is_empty() {
-        println!("no dead jobs");
+        say!("no dead jobs");
     } else {
-        let mut table = show::table(["id", "lane", "died", "deliveries", "reason"]);
+        let mut table = Table::new(["id", "lane", "died (UTC)", "deliveries", "reason"]).numbers(&[3]).whole(&[0]);
         for job in &dead {
-            table.add_row([
+            table.row([
                 &job.id.to_string(),
                 job.lane.as_str(),
                 &show::instant(job.died_at),
@@ -101,7 +132,7 @@ async fn list(args: &ListArgs, app: &App) -> Outcome {
                 &job.reason,
             ]);
         }
-        println!("{table}");
+        say!("{table}");
     }
     Ok(if dead.is_empty() { Exit::Done } else { Exit::Found })
 }

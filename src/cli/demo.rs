@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, ValueEnum};
 
-use super::show::{self, count};
+use super::show::{self, Table, count, say};
 use super::sweep::{follow, notifications, settled_notifications, verdicts};
 use super::{Exit, Outcome};
 use crate::adapters::users;
@@ -30,7 +30,17 @@ const SHOWN: usize = 9;
 const SCHEDULE: &str = "demo";
 
 /// Play a schedule tick over some hundred simulated users; needs nothing.
+///
+/// No server, no key, no account: SQLite, the embedded queue, a simulated Composio on loopback, and mail as .eml files in a folder.
+/// It reads no configuration. Two seconds after the start the schedule ticks; then it prints what it did and why, holds it against what
+/// the simulator knows to be right, and goes on with a tick every minute until Ctrl-C.
+///
+/// Exit code 1: not exactly the right users were mailed.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  connection-auditor demo
+  connection-auditor demo --once --users 2000 --folder /tmp/demo")]
 pub(super) struct DemoArgs {
     /// Play one tick, print the result, exit
     #[arg(long)]
@@ -61,21 +71,25 @@ pub(super) async fn demo(args: &DemoArgs) -> Outcome {
     let tick = now + TimeDelta::seconds(2);
     let config = settings(&args.folder, &mails, &simulator, tick, args.once)?;
     telemetry::init(&config.log)?;
+    let shutdown = Shutdown::listen(config.shutdown.grace)?;
     let app = App::connect(config).await?;
     import(&args.folder, &simulator, &app).await?;
-    println!(
+    say!(
         "connection-auditor demo: {}, SQLite, no server, no key",
         count(args.users, "simulated user", "simulated users")
     );
-    println!("The schedule {SCHEDULE:?} ticks in two seconds …\n");
+    say!("The schedule {SCHEDULE:?} ticks in two seconds …\n");
 
-    let shutdown = Shutdown::listen(app.config.shutdown.grace)?;
     let roles: BTreeSet<Role> = Role::value_variants().iter().copied().collect();
     let telling = async {
-        let told = tell(&app, &simulator, args, &mails).await;
+        let told = tokio::select! {
+            told = tell(&app, &simulator, args, &mails) => told.map(Some),
+            // Ctrl-C before the tick was over: there is nothing to tell.
+            () = shutdown.soft.cancelled() => Ok(None),
+        };
         if args.once || told.is_err() {
             shutdown.soft.cancel();
-        } else {
+        } else if matches!(told, Ok(Some(_))) {
             invite(&simulator);
         }
         told
@@ -83,7 +97,11 @@ pub(super) async fn demo(args: &DemoArgs) -> Outcome {
     let (ran, as_it_should) = tokio::join!(app.run(&roles, &shutdown), telling);
     ran?;
     simulator.stop().await;
-    Ok(if as_it_should? { Exit::Done } else { Exit::Failed })
+    match as_it_should? {
+        Some(true) => Ok(Exit::Done),
+        Some(false) => Ok(Exit::Failed),
+        None => bail!("interrupted before the tick was over"),
+    }
 }
 
 /// Makes the folder, without what an earlier demo left in it; returns where mails go.
@@ -122,7 +140,7 @@ fn settings(
     config.mail.transport = MailTransport::Folder;
     config.mail.folder = Some(mails.to_owned());
     config.log.format = LogFormat::Text;
-    config.log.filter = "warn".to_owned();
+    "warn".clone_into(&mut config.log.filter);
     let once_at = tick.format("%-S %-M %-H %-d %-m *").to_string();
     let seconds = tick.format("%-S").to_string();
     let cron = if once { once_at } else { format!("{seconds} * * * * *") };
@@ -141,46 +159,50 @@ async fn import(folder: &Path, simulator: &Simulator, app: &App) -> anyhow::Resu
 /// Waits for the tick, follows its sweep, and says what came of it. `false` if it is not what the simulator knows to be right.
 async fn tell(app: &App, simulator: &Simulator, args: &DemoArgs, mails: &Path) -> anyhow::Result<bool> {
     let sweep = first_sweep(app).await?;
-    let sweep = follow(app, sweep.id).await?;
-    let counts = settled_notifications(app, &sweep).await?;
+    let sweep = follow(app.store.as_ref(), sweep.id).await?;
+    let counts = settled_notifications(app.store.as_ref(), &sweep).await?;
     let took =
         sweep.started_at.zip(sweep.finished_at).and_then(|(from, to)| (to - from).to_std().ok()).unwrap_or_default();
-    println!(
-        "Checked {} and {} in {:.1} s, with {}:\n{}\n",
+    say!(
+        "Checked {} and {} in {}, with {}:\n\n{}\n",
         count(sweep.tally.checked, "user", "users"),
         count(sweep.tally.accounts, "connected account", "connected accounts"),
-        took.as_secs_f64(),
+        show::span(took),
         count(simulator.counters().requests, "API request", "API requests"),
         verdicts(&sweep)
     );
-    println!(
-        "What became of {}:\n{}\n",
+    say!(
+        "What became of {}:\n\n{}\n",
         count(sweep.tally.to_notify, "notification", "notifications"),
         notifications(&counts)
     );
 
     let sent: BTreeSet<UserId> =
         app.store.notifications(NotificationState::Sent, u32::MAX).await?.into_iter().map(|n| n.user).collect();
-    println!(
-        "Who was mailed, and who was not{}:\n{}\n",
+    say!(
+        "Who was mailed, and who was not{}:\n\n{}\n",
         if args.all { "" } else { " (the commonest; --all shows every kind)" },
         people(simulator, &sent, args.all)
     );
-    println!("Each mail is an .eml file in {} (open one in a mail program)", mails.display());
-    println!("The database is {}", args.folder.join("demo.sqlite").display());
+    say!("Each mail is an .eml file in {} (open one in a mail program)", mails.display());
+    say!("The database is {}", args.folder.join("demo.sqlite").display());
 
     let due: BTreeSet<UserId> = simulator.truth().mailed.into_keys().collect();
     let as_it_should = sent == due;
     if as_it_should {
-        println!(
+        say!(
             "\nThe simulator knows who should be mailed: {}. Exactly they were, once each.",
             count(due.len() as u64, "user", "users")
         );
     } else {
-        println!(
-            "\nNot as it should be: not mailed {:?}, wrongly mailed {:?}",
-            due.difference(&sent),
-            sent.difference(&due)
+        let names = |users: BTreeSet<&UserId>| match users.len() {
+            0 => "nobody".to_owned(),
+            _ => users.into_iter().map(UserId::as_str).collect::<Vec<_>>().join(", "),
+        };
+        say!(
+            "\nNot as it should be.\n  not mailed, though due: {}\n  mailed, though not due: {}",
+            names(due.difference(&sent).collect()),
+            names(sent.difference(&due).collect())
         );
     }
     Ok(as_it_should)
@@ -197,7 +219,7 @@ async fn first_sweep(app: &App) -> anyhow::Result<Sweep> {
 }
 
 /// Kinds of users, what happened to them, and why: all of them, or the commonest of those that were mailed and of those that were not.
-fn people(simulator: &Simulator, sent: &BTreeSet<UserId>, all: bool) -> comfy_table::Table {
+fn people(simulator: &Simulator, sent: &BTreeSet<UserId>, all: bool) -> Table {
     let mut kinds: BTreeMap<&str, (u64, u64, &str)> = BTreeMap::new();
     for user in simulator.users() {
         let Some(persona) = simulator.population().persona_of(&user.id) else { continue };
@@ -207,11 +229,11 @@ fn people(simulator: &Simulator, sent: &BTreeSet<UserId>, all: bool) -> comfy_ta
     }
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by_key(|(name, (users, mailed, _))| (*mailed > 0, std::cmp::Reverse(*users), *name));
-    let mut table = show::table(["kind of user", "how many", "mailed", "why"]);
+    let mut table = Table::new(["kind of user", "how many", "mailed", "why"]).numbers(&[1, 2]);
     for was_mailed in [false, true] {
         let of_these = kinds.iter().filter(|(_, (_, mailed, _))| (*mailed > 0) == was_mailed);
         for (name, (users, mailed, why)) in of_these.take(if all { usize::MAX } else { SHOWN }) {
-            table.add_row([&name.replace('_', " "), &users.to_string(), &mailed.to_string(), *why]);
+            table.row([&name.replace('_', " "), &users.to_string(), &mailed.to_string(), *why]);
         }
     }
     table
@@ -219,8 +241,8 @@ fn people(simulator: &Simulator, sent: &BTreeSet<UserId>, all: bool) -> comfy_ta
 
 fn invite(simulator: &Simulator) {
     let url = simulator.url();
-    println!("\nThe worker goes on, with a tick every minute, until Ctrl-C. Try:");
-    println!("  curl -X POST '{url}/__sim/break?n=5'   break five connections: the next sweep mails their owners");
-    println!("  curl -X POST '{url}/__sim/heal?n=5'    heal five: their incidents close");
-    println!("  curl '{url}/__sim/truth'               who should be mailed");
+    say!("\nThe worker goes on, with a tick every minute, until Ctrl-C. Try:");
+    say!("  curl -X POST '{url}/__sim/break?n=5'   break five connections: the next sweep mails their owners");
+    say!("  curl -X POST '{url}/__sim/heal?n=5'    heal five: their incidents close");
+    say!("  curl '{url}/__sim/truth'               who should be mailed");
 }

@@ -4,6 +4,7 @@ mod check;
 mod check_config;
 mod dead;
 mod demo;
+mod mail_test;
 mod notifications;
 mod run;
 mod show;
@@ -11,13 +12,20 @@ mod simulate;
 mod status;
 mod sweep;
 mod users;
+mod wait;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::Config;
+use self::show::hint;
+use crate::adapters::store;
+use crate::app::App;
+use crate::config::{Config, ConfigErrors};
+use crate::domain::port::Store;
 use crate::telemetry;
 
 /// How a command ends.
@@ -47,17 +55,35 @@ impl From<Exit> for ExitCode {
 /// What a command returns: how it ended, or the error that ends it with exit code 1.
 type Outcome = anyhow::Result<Exit>;
 
+/// Finds the connected accounts of your users that no longer work, and tells their owners, once.
+///
+/// Pages through all users of an app on a schedule, checks each user's connected accounts at Composio, and mails the users whose
+/// connections expired or failed, once each, with a way to reconnect.
 #[derive(Debug, Parser)]
 #[command(
     name = "connection-auditor",
     version,
-    about = "Finds the connected accounts of your users that no longer work, and tells their owners, once.",
-    long_about = "Pages through all users of an app on a schedule, checks each user's connected accounts at Composio, and mails the users \
-                  whose connections expired or failed, once each, with a way to reconnect.",
-    after_help = "Try it: `connection-auditor demo` needs no server, no key and no account.\n\
-                  Exit codes: 0 done, 1 failed, 2 found what was looked for (see the command's help), 64 wrong usage or configuration.",
-    propagate_version = true,
-    max_term_width = 120
+    after_help = "Try it with no server, no key and no account: connection-auditor demo",
+    after_long_help = "\
+Try it, with no server, no key and no account:
+  connection-auditor demo
+
+Set it up:
+  connection-auditor -c auditor.toml check-config         what is in effect, and does everything answer?
+  connection-auditor -c auditor.toml migrate              make the tables
+  connection-auditor -c auditor.toml run                  the worker; start as many as you like
+  connection-auditor -c auditor.toml sweep --dry-run      who would be mailed, and why
+
+Every setting is also an environment variable: composio.api_key is CONNECTION_AUDITOR_COMPOSIO__API_KEY.
+
+Durations are written as 30s, 5m, 1h 30m or 7d. Times are printed in UTC.
+
+Exit codes:
+  0   done
+  1   failed; the error is on standard error
+  2   found what was looked for: each command's help says what that is
+  64  the arguments or the configuration are wrong; nothing was done",
+    max_term_width = 100
 )]
 struct Cli {
     #[command(flatten)]
@@ -69,39 +95,33 @@ struct Cli {
 /// Options that every command takes.
 #[derive(Debug, Args)]
 struct Global {
-    /// Configuration file (TOML); without it, defaults and CONNECTION_AUDITOR_… variables
-    #[arg(long, short, global = true, value_name = "FILE", env = "CONNECTION_AUDITOR_CONFIG")]
+    /// Configuration file (TOML); without it, defaults and environment
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FILE",
+        env = "CONNECTION_AUDITOR_CONFIG",
+        hide_env_values = true,
+        display_order = 900
+    )]
     config: Option<PathBuf>,
 }
 
+// What each of these does is said by its arguments' own type, which is what `--help` shows.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the worker: schedule, sweep, check, notify, keep
     Run(run::RunArgs),
-    /// Play a schedule tick over some hundred simulated users; needs nothing
     Demo(demo::DemoArgs),
-    /// Start a sweep now: check every user
     Sweep(sweep::SweepArgs),
-    /// Check some users now, ahead of sweeps
     Check(check::CheckArgs),
-    /// Show the last sweeps, the queue, open incidents and notifications
     Status(status::StatusArgs),
-    /// List, release or discard notifications
-    #[command(subcommand)]
-    Notifications(notifications::NotificationsCommand),
-    /// Look after the queue
-    #[command(subcommand)]
-    Queue(dead::QueueCommand),
-    /// Fill the auditor's own table of users
-    #[command(subcommand)]
-    Users(users::UsersCommand),
-    /// Create or upgrade the auditor's tables
-    Migrate,
-    /// Check the configuration, print it redacted, try every connection, and show the next ticks
+    Notifications(notifications::NotificationsArgs),
+    Queue(dead::QueueArgs),
+    Users(users::UsersArgs),
+    Migrate(users::MigrateArgs),
     CheckConfig(check_config::CheckConfigArgs),
-    /// Send a test mail
-    MailTest(check_config::MailTestArgs),
-    /// Serve a simulated Composio on loopback
+    MailTest(mail_test::MailTestArgs),
     Simulator(simulate::SimulatorArgs),
 }
 
@@ -119,13 +139,17 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start the runtime: {error}");
+            hint!("error: cannot start the runtime: {error}");
             return Exit::Failed.into();
         }
     };
     let exit = runtime.block_on(dispatch(cli));
     // What still runs after a hard stop is not waited for: leases give its work back.
     runtime.shutdown_background();
+    if show::output_was_lost() && matches!(exit, Exit::Done | Exit::Found) {
+        hint!("error: not all of the output could be written");
+        return Exit::Failed.into();
+    }
     exit.into()
 }
 
@@ -139,7 +163,7 @@ async fn dispatch(cli: Cli) -> Exit {
         },
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        hint!("error: {}{}", show::chain(error.as_ref()), remedy(&error));
         Exit::Failed
     })
 }
@@ -150,25 +174,69 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Sweep(args) => sweep::sweep(&args, &config).await,
         Command::Check(args) => check::check(&args, &config).await,
         Command::Status(args) => status::status(&args, &config).await,
-        Command::Notifications(command) => notifications::notifications(&command, &config).await,
-        Command::Queue(command) => dead::queue(&command, &config).await,
-        Command::Users(command) => users::users(&command, &config).await,
-        Command::Migrate => users::migrate(&config).await,
+        Command::Notifications(args) => notifications::notifications(&args, &config).await,
+        Command::Queue(args) => dead::queue(&args, &config).await,
+        Command::Users(args) => users::users(&args, &config).await,
+        Command::Migrate(args) => users::migrate(&args, &config).await,
         Command::CheckConfig(args) => check_config::check_config(&args, &config, global.config.as_deref()).await,
-        Command::MailTest(args) => check_config::mail_test(&args, &config).await,
+        Command::MailTest(args) => mail_test::mail_test(&args, &config).await,
         Command::Demo(_) | Command::Simulator(_) => Ok(Exit::Usage),
     }
 }
 
 /// Reads the configuration and starts logging; what is wrong with it is printed whole, with exit code 64.
 fn load(global: &Global) -> Result<Config, Exit> {
-    let config = Config::load(global.config.as_deref()).map_err(|errors| {
-        eprintln!("{errors}");
-        Exit::Usage
-    })?;
+    let config = Config::load(global.config.as_deref()).map_err(|errors| misconfigured(&errors))?;
     telemetry::init(&config.log).map_err(|error| {
-        eprintln!("error: {error}");
+        hint!("error: {}", show::chain(&error));
         Exit::Usage
     })?;
     Ok(config)
 }
+
+/// Says all that is wrong with the configuration.
+fn misconfigured(errors: &ConfigErrors) -> Exit {
+    hint!("error: {errors}");
+    Exit::Usage
+}
+
+/// Connects a command that asks or hands over, to what a worker left behind. An embedded database that is not there would
+/// come into being, empty, by being asked: nearly always the command was told another configuration than the worker.
+async fn connect(config: &Config) -> anyhow::Result<App> {
+    expect_database(config)?;
+    App::connect(config.clone()).await
+}
+
+/// As [`connect`], for a command that needs no queue, and works while it is away.
+async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    expect_database(config)?;
+    App::open_store(config).await
+}
+
+fn expect_database(config: &Config) -> anyhow::Result<()> {
+    if let Some(path) = missing_file(&config.database.url) {
+        anyhow::bail!(
+            "there is no database at {path}: name the configuration of the worker with --config, or start one with \
+             `connection-auditor run`"
+        );
+    }
+    Ok(())
+}
+
+/// The path of an embedded file that is not there yet.
+fn missing_file(url: &SecretString) -> Option<String> {
+    let path = url.expose_secret().strip_prefix("sqlite:")?.trim_start_matches("//");
+    let path = path.split('?').next().unwrap_or(path);
+    (path != ":memory:" && !Path::new(path).exists()).then(|| path.to_owned())
+}
+
+/// What to look at, where the error itself does not say.
+fn remedy(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref::<store::ConnectError>() {
+        Some(store::ConnectError::Unreachable { .. }) => UNREACHABLE_DATABASE,
+        _ => "",
+    }
+}
+
+/// The remedy for a database that cannot be reached.
+const UNREACHABLE_DATABASE: &str = "; check database.url, and that it runs and lets us in";

@@ -3,28 +3,41 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::show;
+use super::show::{self, Table, count, say};
 use super::{Exit, Outcome};
-use crate::app::App;
 use crate::config::Config;
+use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::notification::{NotificationState, hold};
+use crate::domain::port::Store;
 
 /// List, release or discard notifications.
-#[derive(Debug, Subcommand)]
-pub(super) enum NotificationsCommand {
-    /// List the newest notifications in a state
-    List(ListArgs),
-    /// Let held notifications leave; each user is checked again before their mail is written
-    Release(HeldArgs),
-    /// Drop held notifications; their users are not mailed
-    Discard(HeldArgs),
+#[derive(Debug, Args)]
+pub(super) struct NotificationsArgs {
+    #[command(subcommand)]
+    command: NotificationsCommand,
 }
 
+#[derive(Debug, Subcommand)]
+enum NotificationsCommand {
+    List(ListArgs),
+    Release(ReleaseArgs),
+    Discard(DiscardArgs),
+}
+
+/// List the newest notifications in a state.
 #[derive(Debug, Args)]
-pub(super) struct ListArgs {
+#[command(after_long_help = "\
+Examples:
+  connection-auditor notifications list                       what failed, and why
+  connection-auditor notifications list --state held --json
+
+--json prints an array of objects with id, user, state, hold, due_at, attempts, ambiguous, unclear, \
+error, sweep, created_at, sent_at and incidents (their ids). No address is among them: addresses \
+are read from your database when a mail is written.")]
+struct ListArgs {
     /// The state
     #[arg(long, value_enum, default_value = "failed")]
     state: StateArg,
@@ -38,13 +51,21 @@ pub(super) struct ListArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum StateArg {
+    /// Waits until it is due
     Pending,
+    /// Waits for `notifications release` or `discard`
     Held,
+    /// A notifier prepares it
     Claimed,
+    /// It is being handed to the mail server
     Sending,
+    /// The mail server took it
     Sent,
+    /// Not sent, on purpose: recovered, deleted, discarded
     Skipped,
+    /// The mail server refused it for good, or every try failed
     Failed,
+    /// The user has no address, or an invalid one
     Unreachable,
 }
 
@@ -63,64 +84,97 @@ impl From<StateArg> for NotificationState {
     }
 }
 
+/// Let held notifications leave.
+///
+/// Each user is checked again before their mail is written; whoever has reconnected meanwhile gets none.
 #[derive(Debug, Args)]
-pub(super) struct HeldArgs {
-    /// The name of the hold: `go-live` (made under notify.mode = "hold") or `ambiguous` (may have gone out already)
+struct ReleaseArgs {
+    #[command(flatten)]
+    held: HeldArgs,
+}
+
+/// Drop held notifications; their users are not mailed.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  connection-auditor notifications discard go-live --older-than 7d")]
+struct DiscardArgs {
+    #[command(flatten)]
+    held: HeldArgs,
+}
+
+#[derive(Debug, Args)]
+struct HeldArgs {
+    /// The name of the hold: go-live (made under notify.mode = "hold") or ambiguous (may have gone out already)
     #[arg(default_value = hold::GO_LIVE, value_parser = [hold::GO_LIVE, hold::AMBIGUOUS])]
     hold: String,
-    /// Only those that were made longer ago than this, as in `7d`
+    /// Only those that were made longer ago than this, as in 7d
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     older_than: Option<Duration>,
 }
 
-pub(super) async fn notifications(command: &NotificationsCommand, config: &Config) -> Outcome {
-    let app = App::connect(config.clone()).await?;
-    match command {
-        NotificationsCommand::List(args) => return list(args, &app).await,
-        NotificationsCommand::Release(args) => {
-            let (before, now) = (made_before(args, &app)?, app.clock.now());
-            let released = app.store.release_held(&args.hold, before, now).await?;
-            println!(
-                "{} released; each user is checked again before the mail",
-                show::count(released, "notification", "notifications")
-            );
+pub(super) async fn notifications(args: &NotificationsArgs, config: &Config) -> Outcome {
+    let store = super::open_store(config).await?;
+    let store = store.as_ref();
+    match &args.command {
+        NotificationsCommand::List(args) => return list(args, store).await,
+        NotificationsCommand::Release(ReleaseArgs { held }) => {
+            let before = made_before(held)?;
+            match store.release_held(&held.hold, before, SystemClock.now()).await? {
+                0 => say!("{}", nothing_held(held)),
+                released => say!(
+                    "{} released; each user is checked again before the mail",
+                    count(released, "notification", "notifications")
+                ),
+            }
         }
-        NotificationsCommand::Discard(args) => {
-            let (before, now) = (made_before(args, &app)?, app.clock.now());
-            let discarded = app.store.discard_held(&args.hold, before, now).await?;
-            println!("{} discarded", show::count(discarded, "notification", "notifications"));
+        NotificationsCommand::Discard(DiscardArgs { held }) => {
+            let before = made_before(held)?;
+            match store.discard_held(&held.hold, before, SystemClock.now()).await? {
+                0 => say!("{}", nothing_held(held)),
+                discarded => say!("{} discarded", count(discarded, "notification", "notifications")),
+            }
         }
     }
     Ok(Exit::Done)
 }
 
-fn made_before(args: &HeldArgs, app: &App) -> anyhow::Result<Option<chrono::DateTime<chrono::Utc>>> {
+fn nothing_held(args: &HeldArgs) -> String {
+    let age = args.older_than.map_or_else(String::new, |age| format!(" for {}", humantime::format_duration(age)));
+    format!("nothing is held under {}{age}", args.hold)
+}
+
+fn made_before(args: &HeldArgs) -> anyhow::Result<Option<DateTime<Utc>>> {
     args.older_than
         .map(|age| {
-            let age = TimeDelta::from_std(age).ok().and_then(|age| app.clock.now().checked_sub_signed(age));
+            let age = TimeDelta::from_std(age).ok().and_then(|age| SystemClock.now().checked_sub_signed(age));
             age.context("--older-than reaches back further than the calendar does")
         })
         .transpose()
 }
 
-async fn list(args: &ListArgs, app: &App) -> Outcome {
-    let notifications = app.store.notifications(args.state.into(), args.limit).await?;
+async fn list(args: &ListArgs, store: &dyn Store) -> Outcome {
+    let state = NotificationState::from(args.state);
+    let notifications = store.notifications(state, args.limit).await?;
     if args.json {
         show::json(&notifications)?;
         return Ok(Exit::Done);
     }
-    let mut table = show::table(["made", "user", "state", "hold", "tries", "sent", "why"]);
+    if notifications.is_empty() {
+        say!("no {} notifications", state.as_str());
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(["made (UTC)", "user", "hold", "tries", "sent (UTC)", "why"]).numbers(&[3]);
     for notification in &notifications {
-        table.add_row([
+        table.row([
             &show::instant(notification.created_at),
             notification.user.as_str(),
-            notification.state.as_str(),
             notification.hold.as_deref().unwrap_or(""),
             &notification.attempts.to_string(),
             &notification.sent_at.map_or_else(String::new, show::instant),
             notification.error.as_deref().unwrap_or(""),
         ]);
     }
-    println!("{table}");
+    say!("The newest {} notifications\n{table}", state.as_str());
     Ok(Exit::Done)
 }

@@ -9,13 +9,22 @@ use crate::app::{App, Role};
 use crate::config::{Config, Need};
 use crate::shutdown::Shutdown;
 
-/// Run the worker.
+/// Run the worker: schedule, sweep, check, notify, keep.
 ///
-/// SIGTERM or SIGINT: takes nothing new, finishes what is in flight within `shutdown.grace`, exits 0. A second signal
-/// leaves at once; leases give the work to another worker.
+/// Needs the API key of Composio, and for the role notifier who mails come from and where their buttons lead. Any number of
+/// workers share one database and one queue; each tick of a schedule is played once.
+///
+/// SIGTERM or Ctrl-C: takes nothing new, finishes what is in flight within shutdown.grace, exits 0. A second signal leaves at
+/// once; leases give the work to another worker.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  connection-auditor -c auditor.toml run
+  connection-auditor -c auditor.toml run --roles checker,notifier      one of several, specialised
+
+Every role must run somewhere. Logs go to standard error, as log.format and log.filter say.")]
 pub(super) struct RunArgs {
-    /// Stages that this replica runs, separated by commas; default: all of them
+    /// Stages that this worker runs, separated by commas [default: all of them]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "ROLES")]
     roles: Vec<Role>,
 }
@@ -26,8 +35,7 @@ pub(super) async fn run(args: &RunArgs, config: Config) -> Outcome {
         chosen => chosen.iter().copied().collect(),
     };
     if let Err(errors) = config.require(&needs(&roles)) {
-        eprintln!("{errors}");
-        return Ok(Exit::Usage);
+        return Ok(super::misconfigured(&errors));
     }
     let shutdown = Shutdown::listen(config.shutdown.grace)?;
     let app = App::connect(config).await?;

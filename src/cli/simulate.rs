@@ -9,17 +9,23 @@ use anyhow::Context;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
+use super::show::{self, say};
 use super::{Exit, Outcome};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::simulator::{self, Latency, Mix, Population, PopulationSpec, RateLimit, SimulatorOptions};
 
 /// Serve a simulated Composio on loopback.
 ///
-/// It answers as the API does, traps included, for a population that is the same for the same seed. `/__sim/truth` says who should be
-/// mailed; `/__sim/faults`, `/__sim/heal` and `/__sim/break` change what happens.
+/// It answers as the API does, traps included, for a population that is the same for the same seed. /__sim/truth says who should be
+/// mailed; /__sim/faults, /__sim/heal and /__sim/break change what happens. It reads no configuration, and ends with Ctrl-C.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example, in three terminals, with composio.url and composio.api_key set to what the simulator prints:
+  connection-auditor simulator --users 1000 --users-csv users.csv
+  connection-auditor -c auditor.toml users import users.csv && connection-auditor -c auditor.toml run
+  connection-auditor -c auditor.toml sweep --wait")]
 pub(super) struct SimulatorArgs {
-    /// Where to listen
+    /// Where to listen; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:9900", value_name = "ADDRESS")]
     listen: SocketAddr,
     /// The population is the same for the same seed
@@ -28,7 +34,7 @@ pub(super) struct SimulatorArgs {
     /// How many users
     #[arg(long, default_value_t = 300, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     users: u64,
-    /// How long each answer takes
+    /// How long each answer takes, as in 50ms
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     latency: Duration,
     /// Requests a minute before 429; unset: no limit
@@ -47,7 +53,7 @@ pub(super) async fn simulate(args: &SimulatorArgs) -> Outcome {
         Population::new(population.clone())
             .write_users_csv(out)
             .with_context(|| format!("cannot write {}", file.display()))?;
-        println!("{} users are in {}", args.users, file.display());
+        say!("{} are in {}", show::count(args.users, "user", "users"), file.display());
     }
     let options = SimulatorOptions {
         listen: args.listen,
@@ -65,7 +71,7 @@ pub(super) async fn simulate(args: &SimulatorArgs) -> Outcome {
         ctrl_c.cancel();
     };
     let serving = simulator::serve(options, Arc::new(move || clock.now()), stop, |simulator| {
-        println!("{}", simulator.instructions())
+        say!("{}", simulator.instructions());
     });
     let (served, ()) = tokio::join!(serving, signal);
     served?;

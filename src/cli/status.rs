@@ -3,15 +3,22 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::show;
+use super::show::{self, Table, count, hint, say};
 use super::{Exit, Outcome};
-use crate::app::App;
+use crate::adapters::queue;
 use crate::config::Config;
 use crate::domain::port::{DeadJob, Depth, NotificationCount, OpenIncidents};
-use crate::domain::sweep::Sweep;
+use crate::domain::sweep::{Sweep, SweepMode};
+
+/// How many dead jobs are read, at most.
+const DEAD: u32 = 100;
 
 /// Show the last sweeps, the queue, open incidents and notifications.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+--json prints an object with sweeps (newest first), queue (waiting, delayed and in_flight of each \
+lane; null if the queue cannot be asked), open_incidents (count and users by toolkit and kind), notifications (counts by \
+state and detail) and dead_jobs (at most 100).")]
 pub(super) struct StatusArgs {
     /// How many sweeps to show
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -33,13 +40,13 @@ struct Status {
 }
 
 pub(super) async fn status(args: &StatusArgs, config: &Config) -> Outcome {
-    let app = App::connect(config.clone()).await?;
+    let store = super::open_store(config).await?;
     let status = Status {
-        sweeps: app.store.sweeps(args.sweeps).await?,
-        queue: app.queue.depths().await.ok(),
-        open_incidents: app.store.open_incidents().await?,
-        notifications: app.store.notification_counts(None).await?,
-        dead_jobs: app.store.dead_jobs(100).await?,
+        sweeps: store.sweeps(args.sweeps).await?,
+        queue: depths(config).await,
+        open_incidents: store.open_incidents().await?,
+        notifications: store.notification_counts(None).await?,
+        dead_jobs: store.dead_jobs(DEAD).await?,
     };
     if args.json {
         show::json(&status)?;
@@ -49,63 +56,95 @@ pub(super) async fn status(args: &StatusArgs, config: &Config) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// How much each lane holds; `None`, with the reason on standard error, if the queue is away: the rest can still be shown.
+async fn depths(config: &Config) -> Option<Vec<Depth>> {
+    let asked = async { anyhow::Ok(queue::connect(&config.queue).await?.depths().await?) };
+    asked.await.inspect_err(|error| hint!("the queue is away: {}", show::chain(error.as_ref()))).ok()
+}
+
 fn print(status: &Status) {
-    println!("Sweeps");
-    let mut sweeps =
-        show::table(["tick", "schedule", "state", "users", "not checked", "opened", "closed", "to tell", "note"]);
+    if status.sweeps.is_empty() {
+        say!("Sweeps: none yet");
+    } else {
+        say!("Sweeps\n{}", sweeps(&status.sweeps));
+    }
     for sweep in &status.sweeps {
+        if let Some(note) = &sweep.note {
+            say!(" {} {}: {}", show::instant(sweep.tick), sweep.state.as_str(), show::plain(note));
+        }
+    }
+
+    match &status.queue {
+        None => say!("\nQueue: cannot be asked; what it lost is pushed again from the database when it is back"),
+        Some(depths) => say!("\nQueue\n{}", lanes(depths)),
+    }
+    match status.dead_jobs.len() {
+        0 => {}
+        dead => say!(" {}: see `connection-auditor queue dead list`", count(dead as u64, "dead job", "dead jobs")),
+    }
+
+    if status.open_incidents.is_empty() {
+        say!("\nOpen incidents: none");
+    } else {
+        say!("\nOpen incidents\n{}", incidents(&status.open_incidents));
+    }
+
+    if status.notifications.is_empty() {
+        say!("\nNotifications: none yet");
+    } else {
+        say!("\nNotifications\n{}", super::sweep::notifications(&status.notifications));
+    }
+}
+
+/// A dry run opens nothing: what it would have opened stands in brackets.
+fn sweeps(sweeps: &[Sweep]) -> Table {
+    let mut table =
+        Table::new(["tick (UTC)", "schedule", "state", "users", "not checked", "opened", "closed", "to tell", "took"])
+            .numbers(&[3, 4, 5, 6, 7, 8]);
+    for sweep in sweeps {
         let tally = &sweep.tally;
-        let expected = sweep.users_expected.map_or_else(String::new, |expected| format!(" of {expected}"));
-        sweeps.add_row([
+        let expected = sweep.users_expected.map_or_else(String::new, |expected| format!("/{expected}"));
+        let dry = sweep.mode == SweepMode::DryRun;
+        let found = |n: u64| if dry { format!("({n})") } else { n.to_string() };
+        let took = sweep.started_at.zip(sweep.finished_at).and_then(|(from, to)| (to - from).to_std().ok());
+        table.row([
             &show::instant(sweep.tick),
-            &sweep.schedule,
+            &if dry { format!("{}, dry run", sweep.schedule) } else { sweep.schedule.clone() },
             sweep.state.as_str(),
             &format!("{}{expected}", tally.users_done()),
             &(tally.given_up + tally.refused).to_string(),
-            &tally.opened.to_string(),
-            &tally.closed.to_string(),
-            &tally.to_notify.to_string(),
-            sweep.note.as_deref().unwrap_or(""),
+            &found(tally.opened),
+            &found(tally.closed),
+            &found(tally.to_notify),
+            &took.map_or_else(String::new, show::span),
         ]);
     }
-    println!("{sweeps}");
+    table
+}
 
-    println!("\nQueue");
-    match &status.queue {
-        None => println!("  cannot be asked; what it holds is in the database, and is pushed again when it is back"),
-        Some(depths) => {
-            let mut queue = show::table(["lane", "waiting", "delayed", "in flight"]);
-            for depth in depths {
-                queue.add_row([
-                    depth.lane.as_str(),
-                    &depth.waiting.to_string(),
-                    &depth.delayed.to_string(),
-                    &depth.in_flight.to_string(),
-                ]);
-            }
-            println!("{queue}");
-        }
+fn lanes(depths: &[Depth]) -> Table {
+    let mut table = Table::new(["lane", "waiting", "delayed", "in flight"]).numbers(&[1, 2, 3]);
+    for depth in depths {
+        table.row([
+            depth.lane.as_str(),
+            &show::number(depth.waiting),
+            &show::number(depth.delayed),
+            &show::number(depth.in_flight),
+        ]);
     }
-    if !status.dead_jobs.is_empty() {
-        println!(
-            "  {}; see `connection-auditor queue dead list`",
-            show::count(status.dead_jobs.len() as u64, "dead job", "dead jobs")
-        );
-    }
+    table
+}
 
-    println!("\nOpen incidents");
-    let mut incidents = show::table(["app", "kind", "connections", "users", "oldest"]);
-    for open in &status.open_incidents {
-        incidents.add_row([
+fn incidents(open: &[OpenIncidents]) -> Table {
+    let mut table = Table::new(["app", "kind", "connections", "users", "oldest (UTC)"]).numbers(&[2, 3]);
+    for open in open {
+        table.row([
             open.toolkit.as_str(),
             &open.kind,
-            &open.count.to_string(),
-            &open.users.to_string(),
+            &show::number(open.count),
+            &show::number(open.users),
             &show::instant(open.oldest),
         ]);
     }
-    println!("{incidents}");
-
-    println!("\nNotifications");
-    println!("{}", super::sweep::notifications(&status.notifications));
+    table
 }

@@ -22,7 +22,7 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("apalis", &["adapters/queue"]),
     ("apalis_core", &["adapters/queue"]),
     ("redis", &["adapters/queue"]),
-    ("sqlx", &["adapters/store", "adapters/users"]),
+    ("sqlx", &["adapters/store", "adapters/users", "adapters/queue/sqlite.rs"]),
     ("reqwest", &["adapters/composio"]),
     ("lettre", &["adapters/mailer"]),
     ("axum", &["http", "simulator"]),

@@ -103,9 +103,8 @@ impl RedisStreams {
             }
             Err(error) => return Err(unreachable(error)),
         }
-        let this = Self { client, shared, blocking: Mutex::default(), prefix: prefix.to_owned(), lease };
-        this.ensure().await.map_err(unreachable)?;
-        Ok(this)
+        // Nothing is made yet: who only looks leaves no trace. `generation` and the first fetch make what is missing.
+        Ok(Self { client, shared, blocking: Mutex::default(), prefix: prefix.to_owned(), lease })
     }
 
     fn stream(&self, lane: Lane) -> String {

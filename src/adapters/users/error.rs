@@ -51,7 +51,7 @@ pub enum UsersError {
     #[error("the cursor does not fit the column users.columns.id: its type changed since the page before; sweep anew")]
     Cursor,
     /// The file cannot be imported; nothing of it was.
-    #[error("{file}, line {line}: {problem}")]
+    #[error("{file}{}: {problem}", if *line == 0 { String::new() } else { format!(", line {line}") })]
     File {
         /// Which file.
         file: String,
