@@ -422,7 +422,7 @@ async fn twenty_thousand_waiting_and_nine_thousand_delayed_jobs_are_drained(queu
     store.push(LANE, &jobs(0..20_000)).await.expect("push");
     let due = in_time(Duration::from_millis(1));
     let delayed: Vec<_> =
-        (20_000..29_000).map(|number| (number.to_string(), Some(due + TimeDelta::seconds(1)))).collect();
+        (20_000..29_000).map(|number| (number.to_string(), Some(due + TimeDelta::seconds(5)))).collect();
     store.push(LANE, &delayed).await.expect("push");
     let (started, mut promoted, mut seen) = (Instant::now(), 0, Vec::new());
     while seen.len() < 29_000 {
