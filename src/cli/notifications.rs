@@ -13,7 +13,7 @@ use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::notification::{NotificationState, hold};
 use crate::domain::port::Store;
 
-/// List, release or discard notifications.
+/// List, retry, release or discard notifications.
 #[derive(Debug, Args)]
 pub(super) struct NotificationsArgs {
     #[command(subcommand)]
@@ -23,6 +23,7 @@ pub(super) struct NotificationsArgs {
 #[derive(Debug, Subcommand)]
 enum NotificationsCommand {
     List(ListArgs),
+    Retry(RetryArgs),
     Release(ReleaseArgs),
     Discard(DiscardArgs),
 }
@@ -84,6 +85,29 @@ impl From<StateArg> for NotificationState {
     }
 }
 
+/// Try again what failed for good, or could not reach anybody.
+///
+/// For after a mail server refused everything, or addresses were added. Each user is checked again before their mail is
+/// written; whoever has reconnected meanwhile gets none.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  connection-auditor notifications retry                 those that failed
+  connection-auditor notifications retry unreachable     those whose user had no valid address")]
+struct RetryArgs {
+    /// Which
+    #[arg(value_enum, default_value = "failed", value_name = "STATE")]
+    state: RetryState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RetryState {
+    /// The mail server refused it for good, or every try failed
+    Failed,
+    /// The user had no address, or an invalid one
+    Unreachable,
+}
+
 /// Let held notifications leave.
 ///
 /// Each user is checked again before their mail is written; whoever has reconnected meanwhile gets none.
@@ -118,6 +142,14 @@ pub(super) async fn notifications(args: &NotificationsArgs, config: &Config) -> 
     let store = store.as_ref();
     match &args.command {
         NotificationsCommand::List(args) => return list(args, store).await,
+        NotificationsCommand::Retry(RetryArgs { state }) => {
+            let state = match state {
+                RetryState::Failed => NotificationState::Failed,
+                RetryState::Unreachable => NotificationState::Unreachable,
+            };
+            let retried = store.retry_settled(state, SystemClock.now()).await?;
+            say!("{} will be tried again", count(retried, "notification", "notifications"));
+        }
         NotificationsCommand::Release(ReleaseArgs { held }) => {
             let before = made_before(held)?;
             match store.release_held(&held.hold, before, SystemClock.now()).await? {

@@ -26,6 +26,8 @@ use crate::domain::sweep::{Check, Sweep, SweepState};
 const LOOK: Duration = Duration::from_millis(500);
 /// How often it looks whether outstanding chunks have become fewer.
 const BACKPRESSURE: Duration = Duration::from_millis(100);
+/// The longest user id that is swept, in bytes.
+const LONGEST_ID: usize = 1_000;
 /// How many sweeps (of different schedules) one process carries on at once.
 const MOST_SWEEPS: usize = 4;
 
@@ -179,11 +181,12 @@ impl Sweeper {
     }
 
     fn cut(&self, sweep: &Sweep, users: &[UserId]) -> Vec<Check> {
-        // PostgreSQL cannot store such an id, and no app means it.
+        // A database cannot keep or index such an id, and no app means it.
         let (users, unfit): (Vec<UserId>, Vec<UserId>) =
-            users.iter().cloned().partition(|user| !user.as_str().contains('\0'));
+            users.iter().cloned().partition(|user| !user.as_str().contains('\0') && user.as_str().len() <= LONGEST_ID);
         if !unfit.is_empty() {
-            tracing::error!(event = "sweep.unfit_ids", sweep = %sweep.id, users = unfit.len(), "their ids hold a NUL: they are left out");
+            tracing::error!(event = "sweep.unfit_ids", sweep = %sweep.id, users = unfit.len(),
+                "left out: their ids hold a NUL or are longer than {LONGEST_ID} bytes");
         }
         let size = usize::try_from(self.users_per_job.max(1)).unwrap_or(usize::MAX);
         (sweep.next_seq..)

@@ -131,6 +131,13 @@ async fn a_refusal_for_good_is_recorded_without_the_address_and_not_repeated() {
     let why = failed[0].error.as_deref().expect("a reason");
     assert!(why.contains("550") && !why.contains(&address), "{why}");
     assert!(!world.logs().contains(&address));
+
+    world.smtp.heal();
+    let retried = world.command(&["notifications", "retry"]);
+    assert!(String::from_utf8_lossy(&retried.stdout).contains('1'), "{retried:?}");
+    world.smtp.wait_for(10, Duration::from_secs(30)).await;
+    world.until_settled().await;
+    world.assert_mailed_by_the_truth(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

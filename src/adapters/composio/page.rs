@@ -110,10 +110,14 @@ impl Row {
         let expired_at =
             self.state.and_then(|state| state.val).and_then(|val| val.expired_at).and_then(|at| at.instant());
         Account {
-            id: self.id.into(),
-            slot: Slot::new(self.toolkit.slug.into(), self.auth_config.id.into(), self.alias),
-            status: Status::from(self.status),
-            reason: self.status_reason,
+            id: storable(self.id).into(),
+            slot: Slot::new(
+                storable(self.toolkit.slug).into(),
+                storable(self.auth_config.id).into(),
+                self.alias.map(storable),
+            ),
+            status: Status::from(storable(self.status)),
+            reason: self.status_reason.map(storable),
             is_disabled: self.is_disabled,
             auth_config_disabled: self.auth_config.is_disabled,
             created_at: self.created_at,
@@ -121,6 +125,11 @@ impl Row {
             expired_at,
         }
     }
+}
+
+/// A text as a database can keep it: what is observed must equal what is stored, or it would look changed at every check.
+fn storable(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 /// An app, `GET /toolkits/{slug}`.
@@ -195,6 +204,12 @@ mod tests {
         {
             assert_eq!(at(nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn a_nul_is_replaced_where_it_comes_in() {
+        let account = row(r#","alias":"wo\u0000rk""#).expect("the row is read").into_account();
+        assert_eq!(account.slot.alias.as_deref(), Some("wo\u{fffd}rk"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `check-config` and `mail-test`, on real servers: all well, and with each neighbour broken in turn.
 
 use mail_parser::MessageParser;
+use std::fmt::Write as _;
 
 use super::{Composio, Place, Ran, SECRET, assert_shown, keys};
 use crate::support::postgres;
@@ -121,7 +122,7 @@ async fn the_neighbour_that_is_broken_is_named_with_what_to_look_at_and_the_othe
         // The users are in the auditor's own database here.
         let expected = if name == "database" { 2 } else { 1 };
         assert!(failed.len() == expected && failed[0].contains(name), "{variable}: {found}");
-        all += &format!("{variable}\n{}\n", failed.join("\n"));
+        writeln!(all, "{variable}\n{}", failed.join("\n")).expect("a text can be written to");
     }
     assert_shown!(all);
 }

@@ -84,10 +84,10 @@ async fn a_dry_run_says_who_would_be_mailed_and_leaves_nothing_and_the_sweep_aft
         }),
     );
     let findings = report["would_be_mailed"].as_array().unwrap();
-    let would: BTreeSet<String> = findings.iter().map(|finding| finding["user"].as_str().unwrap().to_owned()).collect();
+    let named: BTreeSet<String> = findings.iter().map(|finding| finding["user"].as_str().unwrap().to_owned()).collect();
     let due = names(&truth["mailed"]);
-    assert_eq!(due.difference(&would).next(), None, "everybody who is due is told of");
-    assert!(would.difference(&due).all(|user| names(&truth["unreachable"]).contains(user)), "and nobody else");
+    assert_eq!(due.difference(&named).next(), None, "everybody who is due is told of");
+    assert!(named.difference(&due).all(|user| names(&truth["unreachable"]).contains(user)), "and nobody else");
     let status = place.run(&["status", "--json"]).json();
     assert_eq!(keys(&status), ["dead_jobs", "notifications", "open_incidents", "queue", "sweeps"]);
     assert_documented(place, &["status"], &status);

@@ -1,5 +1,6 @@
 //! What is said, and with which exit code, when something is wrong: 64 for usage and configuration, 1 for the rest.
 
+use std::fmt::Write as _;
 use std::io::Read;
 use std::process::Stdio;
 
@@ -29,7 +30,7 @@ fn wrong_usage_is_refused_with_64_and_named() {
     ] {
         let ran = place.run(arguments);
         assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{arguments:?}");
-        all += &format!("$ {}\n{}\n", arguments.join(" "), ran.err);
+        writeln!(all, "$ {}\n{}", arguments.join(" "), ran.err).expect("a text can be written to");
     }
     assert_shown!(all);
 }

@@ -53,7 +53,10 @@ pub(crate) fn start(program: &Path, arguments: &[&str], user: Option<&str>, log:
     command.stdout(log.try_clone().expect("a file handle can be cloned")).stderr(log);
     let (sender, receiver) = channel();
     SPAWNER.lock().expect("no spawner panics").send((command, sender)).expect("the spawner lives");
-    receiver.recv().expect("the spawner answers").unwrap_or_else(|error| panic!("cannot start {program:?}: {error}"))
+    receiver
+        .recv()
+        .expect("the spawner answers")
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()))
 }
 
 /// Waits until something accepts connections on the port; shows the server's log if it never does.

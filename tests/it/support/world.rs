@@ -126,7 +126,7 @@ impl World {
     }
 
     /// Changes a setting for what is started from now on.
-    pub(crate) fn set(&mut self, key: &str, value: impl ToString) {
+    pub(crate) fn set(&mut self, key: &str, value: impl std::fmt::Display) {
         self.settings.insert(key.to_owned(), value.to_string());
     }
 
