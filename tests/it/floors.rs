@@ -22,7 +22,7 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("apalis", &["adapters/queue"]),
     ("apalis_core", &["adapters/queue"]),
     ("redis", &["adapters/queue"]),
-    ("sqlx", &["adapters/store", "adapters/users", "adapters/queue/sqlite.rs"]),
+    ("sqlx", &["adapters/store", "adapters/users", "adapters/queue/sqlite"]),
     ("reqwest", &["adapters/composio"]),
     ("lettre", &["adapters/mailer"]),
     ("axum", &["http", "simulator"]),
