@@ -133,7 +133,7 @@ fn settings(
     config.queue.url = format!("sqlite:{}", folder.join("queue.sqlite").display()).into();
     config.composio.url = simulator.url().parse().context("the simulator has no valid address")?;
     config.composio.api_key = Some(simulator.api_key().to_owned().into());
-    config.notify.from = Some("Acme <no-reply@acme.example>".to_owned());
+    config.notify.from = Some("Acme <support@acme.example>".to_owned());
     config.notify.app_name = Some("Acme".to_owned());
     config.notify.reconnect_url =
         Some("https://acme.example/settings/connections?app={toolkit}&user={user_id}".to_owned());

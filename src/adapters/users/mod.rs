@@ -36,6 +36,9 @@ use source::{Dialect, Source};
 /// How many users are looked up by one statement.
 const LOOKUP_CHUNK: usize = 500;
 
+/// The auditor's own table of users.
+const OWN_TABLE: &str = "auditor_users";
+
 const LOOK_UP: &str = "reading the shape of the users' table";
 
 /// The app's users.
@@ -44,6 +47,20 @@ pub struct UsersSource {
     source: Source,
     timeout: Duration,
     shown_url: String,
+}
+
+/// Of the auditor's own table it is known which columns there are.
+fn with_own_columns(settings: &config::Users) -> config::Users {
+    let mut settings = settings.clone();
+    if settings.url.is_none() && settings.query.is_none() && settings.table == OWN_TABLE {
+        let columns = &mut settings.columns;
+        for (column, own) in
+            [(&mut columns.name, "name"), (&mut columns.locale, "locale"), (&mut columns.time_zone, "time_zone")]
+        {
+            column.get_or_insert_with(|| own.to_owned());
+        }
+    }
+    settings
 }
 
 /// Some users, in the order of their ids.
@@ -61,6 +78,7 @@ impl UsersSource {
     ///
     /// Must be called within a Tokio runtime.
     pub fn connect(settings: &config::Users, own_database_url: &SecretString) -> Result<Self, UsersError> {
+        let settings = &with_own_columns(settings);
         let (setting, url) = match &settings.url {
             Some(url) => ("users.url", url.expose_secret()),
             None => ("database.url", own_database_url.expose_secret()),
