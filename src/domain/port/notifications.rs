@@ -59,7 +59,7 @@ pub trait NotificationStore: Send + Sync + 'static {
         now: DateTime<Utc>,
     ) -> StoreResult<u64>;
     /// Notifications that *failed* or were *unreachable* become pending again (attempts from 0, due `now`, never pushed) and join what
-    /// their user has pending. Those that were buried as poison stay: see [`DeadJobStore::retry_dead`]. In any other state there are none.
+    /// their user has pending. Those that were buried as poison stay: see [`retry_dead`](super::DeadJobStore::retry_dead). In any other state there are none.
     async fn retry_settled(&self, state: NotificationState, now: DateTime<Utc>) -> StoreResult<u64>;
 }
 

@@ -29,7 +29,7 @@ pub struct Entry {
     pub lane: Lane,
     /// The queue's own id of the entry.
     pub id: String,
-    /// What it carries: [`Job::payload`].
+    /// What it carries: [`Job::payload`](crate::domain::job::Job::payload).
     pub payload: String,
     /// How often it was delivered, this time included. Giving back does not count.
     pub deliveries: u32,
