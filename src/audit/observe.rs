@@ -54,8 +54,8 @@ pub struct Mode {
     pub sweep: Option<SweepId>,
     /// Opens nothing and notifies nobody.
     pub dry_run: bool,
-    /// The check that takes on users that failed.
-    pub retry: Option<Check>,
+    /// The checks that take on users that failed.
+    pub retries: Vec<Check>,
     /// The notification that takes in what is opened.
     pub join: Option<NotificationId>,
     /// Users of the check that were recorded before.
@@ -167,7 +167,7 @@ impl Auditor {
             sweep: mode.sweep,
             now,
             users,
-            retry: mode.retry.clone(),
+            retries: mode.retries.clone(),
             tally,
             join: mode.join,
             hold: self.hold.clone(),

@@ -92,7 +92,7 @@ impl Checker {
             fence: Some((check.id, token)),
             sweep: check.sweep,
             dry_run: claimed.dry_run,
-            retry: retry.clone(),
+            retries: retry.clone().into_iter().collect(),
             join: None,
             repeated: looks.repeated,
         };
@@ -133,13 +133,13 @@ impl Checker {
             ..check.clone()
         };
         let singles: Vec<Check> = check.users.iter().map(alone).collect();
-        self.desk.answer(self.store.insert_checks(&singles, now).await)?;
-        // Whoever comes between the two does it twice, which is once: users that a sweep has recorded are skipped.
-        let ended = Mode { fence: Some((check.id, token)), sweep: check.sweep, ..Mode::default() };
-        if let Err(RecordError::Store(error)) = self.auditor.record(&[], &ended).await {
-            return self.desk.answer(Err(error));
-        }
         let jobs: Vec<_> = singles.iter().map(|single| (Job::Check(entry.lane, single.id), None)).collect();
+        let mode = Mode { fence: Some((check.id, token)), sweep: check.sweep, retries: singles, ..Mode::default() };
+        match self.auditor.record(&[], &mode).await {
+            Err(RecordError::Store(error)) => return self.desk.answer(Err(error)),
+            Err(RecordError::Fenced | RecordError::Contended) => return Ok(Handled::Done),
+            Ok(_) => {}
+        }
         self.outbox.hand_over(&jobs).await;
         Ok(Handled::Done)
     }

@@ -288,7 +288,7 @@ fn record_of(users: Vec<UserRecord>, now: DateTime<Utc>) -> Record {
         sweep: None,
         now,
         users,
-        retry: None,
+        retries: vec![],
         tally: Tally::default(),
         join: None,
         hold: None,

@@ -62,7 +62,7 @@ pub struct ToolkitName {
 /// are written, those that vanished are marked gone. (3) Incidents are opened (one open incident a slot: a second is ignored)
 /// and closed (if still open). (4) Users for whom an incident was really opened get a pending notification, or the one that is
 /// pending (or held under the same hold) takes the incident in; `join` takes them into that notification instead. (5) The
-/// check named by `fence` is done, its tally kept, and `retry` takes its failed users on; if the token no longer holds,
+/// check named by `fence` is done, its tally kept, and `retries` take its failed users on; if the token no longer holds,
 /// everything is rolled back and [`Recorded::Fenced`] says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -74,8 +74,8 @@ pub struct Record {
     pub now: DateTime<Utc>,
     /// Users that were seen.
     pub users: Vec<UserRecord>,
-    /// The check that takes on the users that failed.
-    pub retry: Option<Check>,
+    /// The checks that take on the users that failed.
+    pub retries: Vec<Check>,
     /// Counters.
     pub tally: Tally,
     /// The notification that takes in what is opened here, instead of a pending one.

@@ -22,7 +22,7 @@ fn the_demo_plays_a_tick_and_leaves_one_mail_of_two_parts_for_everybody_who_is_d
         assert!(recipients.insert(to.to_owned()), "{to} was mailed twice");
         assert_eq!(
             mail.from().and_then(|from| from.first()).and_then(|from| from.address()),
-            Some("no-reply@acme.example")
+            Some("support@acme.example")
         );
         let (text, html) = (mail.body_text(0).unwrap(), mail.body_html(0).unwrap());
         assert!(mail.text_body_count() == 1 && mail.html_body_count() == 1, "both parts");

@@ -128,7 +128,7 @@ async fn closing_says_goodbye_takes_no_mail_and_leaves_no_task() {
     mailer.close().await;
     until(|| server.quits() == 1 && server.open_connections() == 0).await;
     let refused = mailer.send(&mail(&mailer, "ann@example.org", 2)).await;
-    assert!(matches!(refused, Err(SendError::Transient(_))), "{refused:?}");
+    assert!(matches!(refused, Err(SendError::Unavailable(_))), "{refused:?}");
     tasks.close();
     tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await.expect("no task is left");
     assert_eq!(server.count(), 1);
@@ -149,7 +149,7 @@ async fn closing_hangs_neither_on_waiting_mails_nor_on_those_under_way() {
         tokio::time::timeout(Duration::from_secs(5), async { tokio::join!(sends, close) }).await.unwrap();
     let sent = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     assert_eq!(sent, server.count(), "what is said to be sent is what arrived");
-    assert!(sent >= 2 && outcomes.iter().all(|outcome| matches!(outcome, Ok(()) | Err(SendError::Transient(_)))));
+    assert!(sent >= 2 && outcomes.iter().all(|outcome| matches!(outcome, Ok(()) | Err(SendError::Unavailable(_)))));
     until(|| server.open_connections() == 0).await;
 }
 
@@ -189,7 +189,7 @@ async fn a_folder_that_cannot_be_written_to_is_a_failure_that_may_pass() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mailer = Mailer::with_transport(&notify(), Transport::Folder(file.path().join("below"))).unwrap();
     let outcome = mailer.send(&mail(&mailer, "ann@example.org", 1)).await;
-    assert!(matches!(&outcome, Err(SendError::Transient(text)) if text.starts_with("mail.folder ")), "{outcome:?}");
+    assert!(matches!(&outcome, Err(SendError::Unavailable(text)) if text.starts_with("mail.folder ")), "{outcome:?}");
 }
 
 #[tokio::test]

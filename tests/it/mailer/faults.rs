@@ -173,7 +173,7 @@ async fn each_step_is_bounded_in_time_and_a_slow_server_is_no_failure() {
 async fn a_server_that_is_not_there_is_a_failure_that_may_pass() {
     let mailer = mailer(smtp(server::free_port()));
     let error = mailer.send(&mail(&mailer, "ann@example.org", 1)).await.unwrap_err();
-    assert_eq!(class(&error), Class::Transient);
+    assert_eq!(class(&error), Class::Unavailable);
     assert!(error.to_string().starts_with("the connection to the mail server failed at connect"), "{error}");
     assert!(mailer.probe().await.is_err());
 }

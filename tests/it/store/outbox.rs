@@ -291,7 +291,7 @@ pub(super) async fn a_dead_check_of_an_ended_dry_run_stays_one_and_so_do_its_ret
     let retry = Check { attempt: 1, ..check(&["bob"]) };
     let record = Record {
         fence: Some((checks[0], held.token)),
-        retry: Some(retry.clone()),
+        retries: vec![retry.clone()],
         ..record_of(vec![seen("ann", None, at(9))], at(9))
     };
     written(db.record(&record).await.expect("answered"));

@@ -92,7 +92,7 @@ pub(super) async fn a_late_record_is_fenced_and_changes_nothing(db: &Db) {
     let retry = check(&["ann"]);
     let late = Record {
         fence: Some((first.id, old.token)),
-        retry: Some(retry.clone()),
+        retries: vec![retry.clone()],
         ..record_of(vec![UserRecord { open: vec![incident("slack")], ..seen("ann", None, at(15)) }], at(16))
     };
     assert_eq!(db.record(&late).await.expect("answered"), Recorded::Fenced);
@@ -320,7 +320,7 @@ pub(super) async fn what_cannot_be_stored_as_it_came_is_recorded_all_the_same(db
     let record = Record {
         fence: Some((checks[0], held.token)),
         sweep: Some(sweep),
-        retry: Some(Check { sweep: Some(sweep), attempt: 1, ..check(&["c\0d"]) }),
+        retries: vec![Check { sweep: Some(sweep), attempt: 1, ..check(&["c\0d"]) }],
         tally,
         ..record_of(vec![ann, bob], at(1))
     };

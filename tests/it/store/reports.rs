@@ -124,7 +124,7 @@ pub(super) async fn a_re_audit_is_unfinished_until_its_retries_are_done(db: &Db)
         let retry = Check { id: CheckId(Uuid::now_v7()), attempt, ..first.clone() };
         let record = Record {
             fence: Some((current.id, held.token)),
-            retry: Some(retry.clone()),
+            retries: vec![retry.clone()],
             ..record_of(Vec::new(), at(1))
         };
         written(db.record(&record).await.expect("answered"));

@@ -130,6 +130,11 @@ impl World {
         self.settings.insert(key.to_owned(), value.to_string());
     }
 
+    /// A setting as it is.
+    pub(crate) fn setting(&self, key: &str) -> &str {
+        &self.settings[key]
+    }
+
     /// Makes retries quick, for tests in which things fail on purpose.
     pub(crate) fn impatient(&mut self) {
         for (key, value) in [

@@ -38,9 +38,9 @@ pub(super) async fn record(pool: &PgPool, record: &Record) -> StoreResult<Record
     let opened = open_incidents(connection, &users).await.map_err(failed(action))?;
     let written = notify(connection, record, &users, opened).await.map_err(failed(action))?;
     record_findings(connection, record, &users).await.map_err(failed(action))?;
-    if let Some(retry) = &record.retry {
-        let retry = write::checks::<PostgresJson>(std::slice::from_ref(retry));
-        sweeps::insert_checks(connection, retry, origin, record.now).await.map_err(failed(action))?;
+    if !record.retries.is_empty() {
+        let retries = write::checks::<PostgresJson>(&record.retries);
+        sweeps::insert_checks(connection, retries, origin, record.now).await.map_err(failed(action))?;
     }
     transaction.commit().await.map_err(failed(action))?;
     Ok(Recorded::Written(written))
@@ -50,7 +50,7 @@ pub(super) async fn record(pool: &PgPool, record: &Record) -> StoreResult<Record
 enum Ended {
     /// The lease was lost.
     Fenced,
-    /// It is done (or there was none); this is where its retry comes from.
+    /// It is done (or there was none); this is where its retries come from.
     Over(Origin),
 }
 

@@ -268,7 +268,14 @@ impl PostgresStore {
         if locked.is_none() {
             return Ok(None);
         }
-        let tally = tally_of(&mut transaction, id).await.map_err(failed(action))?;
+        let tally = match tally_of(&mut transaction, id).await {
+            Ok(tally) => tally,
+            Err(error) => {
+                // At once, not when the connection is used next: the lock must not outlive the failure.
+                transaction.rollback().await.map_err(failed(action))?;
+                return Err(failed(action)(error));
+            }
+        };
         let nobody = tally.checked == 0 && tally.given_up > 0;
         let row: Option<SweepRow> = sqlx::query_as(
             "-- finish_sweep

@@ -250,7 +250,14 @@ impl SqliteStore {
     /// Ends a sweep that is drained; `None` if it is not any more, or if another process ends it at this moment.
     async fn finish_sweep(&self, id: SweepId, now: DateTime<Utc>, action: &'static str) -> StoreResult<Option<Sweep>> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
-        let tally = tally_of(&mut transaction, id).await.map_err(failed(action))?;
+        let tally = match tally_of(&mut transaction, id).await {
+            Ok(tally) => tally,
+            Err(error) => {
+                // At once, not when the connection is used next: the lock must not outlive the failure.
+                transaction.rollback().await.map_err(failed(action))?;
+                return Err(failed(action)(error));
+            }
+        };
         let nobody = tally.checked == 0 && tally.given_up > 0;
         let row: Option<SweepRow> = sqlx::query_as(
             "-- finish_sweep
