@@ -102,13 +102,7 @@ impl Auditor {
     /// # Errors
     /// The text says what is wrong, for the operator.
     pub async fn canary(&self) -> Result<(), String> {
-        match self.composio.canary().await {
-            Ok(()) => Ok(()),
-            Err(error @ ComposioError::Unauthorized { .. }) => {
-                Err(format!("{error}; check composio.api_key and its scope Connected accounts: Read"))
-            }
-            Err(error) => Err(error.to_string()),
-        }
+        self.composio.canary().await.map_err(|error| error.for_operator())
     }
 
     /// Decides upon these looks and writes all of it, or nothing. Returns the counters and the notifications that are to be

@@ -201,11 +201,8 @@ async fn composio(config: &Config) -> Result<String, String> {
     let composio = Composio::new(config.composio.clone(), Arc::new(SystemClock)).map_err(|error| chain(&error))?;
     match composio.canary().await {
         Ok(()) => Ok("the key is good, and filters hold".to_owned()),
-        Err(error @ ComposioError::Unauthorized { .. }) => {
-            Err(format!("{error}; check composio.api_key and its scope Connected accounts: Read"))
-        }
         Err(error @ ComposioError::Unavailable { .. }) => Err(format!("{error}; check composio.url")),
-        Err(error) => Err(chain(&error)),
+        Err(error) => Err(error.for_operator()),
     }
 }
 

@@ -72,6 +72,16 @@ impl ComposioError {
         }
     }
 
+    /// What is wrong and, where an operator can mend it, how.
+    pub fn for_operator(&self) -> String {
+        match self {
+            Self::Unauthorized { .. } => {
+                format!("{self}; check composio.api_key and its scope Connected accounts: Read")
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// An answer that could not be read.
     pub(super) fn unavailable(what: impl Into<String>) -> Self {
         Self::Unavailable { what: what.into(), retry_after: None }
