@@ -110,6 +110,26 @@ pub(super) fn contradictions(config: &Config, findings: &mut Findings) {
         "required by mail.transport = \"folder\": the folder into which mails are written".to_owned(),
     );
     smtp(&config.mail.smtp, &mut judge);
+    outside(config, &mut judge);
+}
+
+fn outside(config: &Config, judge: &mut Judge<'_>) {
+    let webhook = &config.alerts.webhook;
+    let keys = ["alerts.webhook.secret", "alerts.webhook.secret_file", "alerts.webhook.url", "alerts.webhook.url_file"];
+    judge.refuse_if(
+        webhook.url.is_some() != webhook.secret.is_some(),
+        &keys,
+        "a webhook needs both, alerts.webhook.url and alerts.webhook.secret: its receiver checks the signature".to_owned(),
+    );
+    let public = &config.http.public;
+    judge.refuse_if(
+        public.mail_events_secret.is_some() && public.url.is_none(),
+        &["http.public.mail_events_secret", "http.public.mail_events_secret_file", "http.public.url"],
+        "bounces are taken at http.public.url, which is unset: nothing would listen".to_owned(),
+    );
+    let (kept, window) = (config.retention.incidents, config.guard.window);
+    let why = "the guard and the flapping rule look that far back";
+    judge.not_longer("guard.window", window, "retention.incidents", kept, why);
 }
 
 fn timing(config: &Config, judge: &mut Judge<'_>) {

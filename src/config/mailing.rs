@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Serialize;
 
+pub use crate::domain::guard::GuardRules;
 pub use crate::domain::policy::{AttemptFailed, Filter, Policy, Unfinished};
 use crate::domain::retry::Retry;
 
@@ -97,6 +98,8 @@ pub struct Mail {
     pub smtp: Smtp,
     /// Where `folder` writes its `.eml` files.
     pub folder: Option<PathBuf>,
+    /// A folder with templates that replace or extend the built-in ones.
+    pub templates: Option<PathBuf>,
 }
 
 /// `mail.transport`

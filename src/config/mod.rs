@@ -15,6 +15,7 @@
 mod agree;
 mod error;
 mod mailing;
+mod outside;
 mod print;
 mod read;
 mod rule;
@@ -29,6 +30,7 @@ use std::path::Path;
 pub use agree::Need;
 pub use error::{ConfigErrors, Problem};
 pub use mailing::*;
+pub use outside::*;
 pub use sections::*;
 pub use source::{ENV_PREFIX, Origin};
 

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 use url::Url;
 
+pub(super) use crate::domain::duration::written as show_duration;
 use crate::domain::retry::Retry;
 
 use super::Config;
@@ -42,19 +43,6 @@ impl Config {
 pub(super) fn debug(section: &impl Serialize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let table = toml::Table::try_from(section).map_err(|_| fmt::Error)?;
     fmt::Debug::fmt(&table, f)
-}
-
-/// A duration as it is written in the configuration: `1h 30m`, and `90d` rather than `2months 29d`.
-pub(super) fn show_duration(duration: Duration) -> String {
-    let mut rest = duration.as_millis();
-    let mut parts = Vec::new();
-    for (unit, millis) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
-        if rest >= millis {
-            parts.push(format!("{}{unit}", rest / millis));
-            rest %= millis;
-        }
-    }
-    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
 /// A database's URL without the user, the password, and parameters that may be secret.
@@ -130,13 +118,6 @@ pub(super) fn retry<S: Serializer>(value: &Retry, to: S) -> Result<S::Ok, S::Err
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_shown_as_they_are_written() {
-        let shown = [0, 500, 15_000, 5_400_000, 7_776_000_000].map(|ms| show_duration(Duration::from_millis(ms)));
-        assert_eq!(shown, ["0s", "500ms", "15s", "1h 30m", "90d"]);
-        assert!(shown.iter().all(|text| humantime::parse_duration(text).is_ok()));
-    }
 
     #[test]
     fn a_url_keeps_where_it_leads_and_loses_who_goes_there() {

@@ -10,18 +10,21 @@ use url::Host;
 use crate::domain::retry::Retry;
 use crate::domain::sweep::Overlap;
 use crate::domain::tick::Ticks;
+use crate::domain::window::{InvalidWindow, SendWindow};
 
 use super::mailing::{
-    AttemptFailed, Filter, Mail, MailTransport, Notify, NotifyMode, OnAmbiguous, Policy, Smtp, SmtpTls, Unfinished,
+    AttemptFailed, Filter, GuardRules, Mail, MailTransport, Notify, NotifyMode, OnAmbiguous, Policy, Smtp, SmtpTls, Unfinished,
 };
 use super::rule::{
     address, choice, database_url, duration, is_address_or_domain, link_template, list, mailbox, origin, parsed, path,
-    text, whole,
+    rising_durations, share, text, whole,
 };
 use super::section::{Section, Show};
 use super::sections::{
-    Check, Composio, Config, Database, Keeper, Log, LogFormat, Queue, Schedule, Shutdown, Sweep, UserColumns, Users,
+    Check, Composio, Config, Database, Keeper, Log, LogFormat, Queue, Retention, Schedule, Shutdown, Sweep, UserColumns, Users,
 };
+
+mod outside;
 
 const INSTANT: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,6 +48,10 @@ pub(super) fn config(root: &mut Section<'_>) -> Config {
         policy: root.section("policy", policy),
         notify: root.section("notify", notify),
         mail: root.section("mail", mail),
+        guard: root.section("guard", guard),
+        alerts: root.section("alerts", outside::alerts),
+        http: root.section("http", outside::http),
+        retention: root.section("retention", retention),
         keeper: root.section("keeper", keeper),
         shutdown: root.section("shutdown", shutdown),
         log: root.section("log", log),
@@ -227,8 +234,42 @@ fn policy(s: &mut Section<'_>) -> Policy {
         attempt_failed: s.value("attempt_failed", d.attempt_failed, choice(&attempt_failed)),
         unfinished: s.value("unfinished", d.unfinished, choice(&unfinished)),
         ignore_older_than: s.optional("ignore_older_than", duration(MINUTE..=10 * YEAR)),
+        reminders: s.value("reminders", d.reminders, rising_durations(SECOND..=YEAR, 10)),
+        min_interval: s.value("min_interval", d.min_interval, duration(Duration::ZERO..=YEAR)),
+        group_wait: s.value("group_wait", d.group_wait, duration(Duration::ZERO..=DAY)),
+        group_wait_single: s.value("group_wait_single", d.group_wait_single, duration(Duration::ZERO..=DAY)),
+        confirm_after: s.value("confirm_after", d.confirm_after, duration(Duration::ZERO..=30 * DAY)),
+        send_window: s.optional("send_window", parsed("two times of day, such as \"09:00-18:00\"", send_window)),
         toolkits: s.section("toolkits", |s| filter(s, "apps, as Composio writes them (\"googlecalendar\")")),
         auth_configs: s.section("auth_configs", |s| filter(s, "auth configs, as Composio writes them (\"ac_…\")")),
+    }
+}
+
+fn send_window(text: &str) -> Result<SendWindow, String> {
+    text.parse().map_err(|error: InvalidWindow| error.to_string())
+}
+
+fn guard(s: &mut Section<'_>) -> GuardRules {
+    let d = GuardRules::default();
+    GuardRules {
+        window: s.value("window", d.window, duration(MINUTE..=30 * DAY)),
+        min_incidents: s.value("min_incidents", d.min_incidents, whole(1..=1_000_000)),
+        max_share: s.value("max_share", d.max_share, share()),
+        max_share_first: s.value("max_share_first", d.max_share_first, share()),
+        ramp_wait: s.value("ramp_wait", d.ramp_wait, duration(Duration::ZERO..=30 * DAY)),
+        max_mails_per_hour: s.optional("max_mails_per_hour", whole(1..=10_000_000)),
+    }
+}
+
+fn retention(s: &mut Section<'_>) -> Retention {
+    let d = Retention::default();
+    let kept = || duration(HOUR..=10 * YEAR);
+    Retention {
+        sweeps: s.value("sweeps", d.sweeps, kept()),
+        incidents: s.value("incidents", d.incidents, kept()),
+        observations: s.value("observations", d.observations, kept()),
+        users: s.value("users", d.users, kept()),
+        alerts: s.value("alerts", d.alerts, kept()),
     }
 }
 
@@ -274,6 +315,7 @@ fn mail(s: &mut Section<'_>) -> Mail {
         transport: s.value("transport", d.transport, choice(&transports)),
         smtp: s.section("smtp", smtp),
         folder: s.optional("folder", path()),
+        templates: s.optional("templates", path()),
     }
 }
 
@@ -306,7 +348,6 @@ fn keeper(s: &mut Section<'_>) -> Keeper {
     let d = Keeper::default();
     Keeper {
         interval: s.value("interval", d.interval, duration(INSTANT..=MINUTE)),
-        retention: s.value("retention", d.retention, duration(HOUR..=10 * YEAR)),
     }
 }
 

@@ -29,6 +29,29 @@ pub(super) fn duration(allowed: RangeInclusive<Duration>) -> impl Rule<Duration>
     }
 }
 
+/// Some durations, each longer than the one before it.
+pub(super) fn rising_durations(allowed: RangeInclusive<Duration>, most: usize) -> impl Rule<Vec<Duration>> {
+    move |node| {
+        let (least, longest) = (show_duration(*allowed.start()), show_duration(*allowed.end()));
+        let expected =
+            format!("durations such as [\"3d\", \"10d\"], rising, from {least} to {longest}, at most {most}");
+        let is_duration = |text: &str| humantime::parse_duration(text).is_ok_and(|one| allowed.contains(&one));
+        let texts = list(&expected, is_duration)(node)?;
+        let durations: Vec<Duration> = texts.iter().filter_map(|text| humantime::parse_duration(text).ok()).collect();
+        let rising = durations.iter().zip(durations.iter().skip(1)).all(|(one, next)| one < next);
+        if rising && durations.len() <= most { Ok(durations) } else { Err(format!("expected {expected}")) }
+    }
+}
+
+/// A share, written `"10%"`.
+pub(super) fn share() -> impl Rule<f64> {
+    parsed("a share above 0% and up to 100%, such as \"10%\"", |text| {
+        let number = text.trim().strip_suffix('%').ok_or("it has no %")?;
+        let percent: f64 = number.trim().parse().map_err(|_| "it is no number")?;
+        if percent > 0.0 && percent <= 100.0 { Ok(percent / 100.0) } else { Err("it is out of bounds".to_owned()) }
+    })
+}
+
 /// A whole number within bounds.
 pub(super) fn whole<T>(allowed: RangeInclusive<T>) -> impl Rule<T>
 where
@@ -147,6 +170,29 @@ pub(super) fn origin() -> impl Rule<Url> {
     })
 }
 
+/// Where the internet reaches the public pages: https, or this machine for trying out.
+pub(super) fn public_url() -> impl Rule<Url> {
+    parsed("an https URL, such as \"https://connections.example.org\"", |text| {
+        let url = Url::parse(text).map_err(|error| error.to_string())?;
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            return Err("it has more than a host and a path".to_owned());
+        }
+        match url.scheme() {
+            "https" => Ok(url),
+            "http" if url.host_str().is_some_and(is_loopback) => Ok(url),
+            _ => Err("its scheme is not https".to_owned()),
+        }
+    })
+}
+
+/// The URL of a webhook, which may hold a token: https, or a host nearby.
+pub(super) fn hook(text: &str) -> Result<(), String> {
+    match Url::parse(text) {
+        Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_near(&url)) => Ok(()),
+        _ => Err("expected an https URL; http only for hosts nearby".to_owned()),
+    }
+}
+
 /// Whether a host is this machine, on a private network, or a name without a dot (a neighbouring container).
 fn is_near(url: &Url) -> bool {
     match url.host() {
@@ -215,7 +261,8 @@ pub(super) fn is_address_or_domain(text: &str) -> bool {
     is_address(text) || (text.starts_with('@') && is_address(&format!("a{text}")))
 }
 
-fn is_address(text: &str) -> bool {
+/// Whether a text is an address.
+pub(super) fn is_address(text: &str) -> bool {
     EmailAddress::from_str(text).is_ok()
 }
 

@@ -11,7 +11,8 @@ use url::Url;
 use crate::domain::retry::Retry;
 use crate::domain::sweep::Overlap;
 
-use super::mailing::{Mail, Notify, Policy};
+use super::mailing::{GuardRules, Mail, Notify, Policy};
+use super::outside::{Alerts, Http};
 use super::print;
 
 /// The whole configuration.
@@ -37,6 +38,14 @@ pub struct Config {
     pub notify: Notify,
     /// How mail is transported.
     pub mail: Mail,
+    /// When mails are held back because too much breaks at once.
+    pub guard: GuardRules,
+    /// What the operator is told, and how.
+    pub alerts: Alerts,
+    /// What is answered over HTTP.
+    pub http: Http,
+    /// How long things are kept.
+    pub retention: Retention,
     /// Housekeeping.
     pub keeper: Keeper,
     /// How the process ends.
@@ -58,6 +67,10 @@ impl Default for Config {
             policy: Policy::default(),
             notify: Notify::default(),
             mail: Mail::default(),
+            guard: GuardRules::default(),
+            alerts: Alerts::default(),
+            http: Http::default(),
+            retention: Retention::default(),
             keeper: Keeper::default(),
             shutdown: Shutdown::default(),
             log: Log::default(),
@@ -300,14 +313,38 @@ pub struct Keeper {
     /// How often the keeper looks.
     #[serde(serialize_with = "print::duration")]
     pub interval: Duration,
-    /// How long finished work, resolved incidents and settled notifications are kept.
-    #[serde(serialize_with = "print::duration")]
-    pub retention: Duration,
 }
 
 impl Default for Keeper {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(2), retention: Duration::from_secs(90 * 86_400) }
+        Self { interval: Duration::from_secs(2) }
+    }
+}
+
+/// `[retention]`: how long what has ended is kept.
+#[derive(Debug, Clone, Serialize)]
+pub struct Retention {
+    /// Sweeps, their checks, and what a dry run found.
+    #[serde(serialize_with = "print::duration")]
+    pub sweeps: Duration,
+    /// Incidents that ended, settled notifications, and trips of the guard.
+    #[serde(serialize_with = "print::duration")]
+    pub incidents: Duration,
+    /// What was observed, change by change.
+    #[serde(serialize_with = "print::duration")]
+    pub observations: Duration,
+    /// Accounts that are gone, and users who are checked no more.
+    #[serde(serialize_with = "print::duration")]
+    pub users: Duration,
+    /// Alerts that ended, messages to the operator, and suppressions whose time is over.
+    #[serde(serialize_with = "print::duration")]
+    pub alerts: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(86_400);
+        Self { sweeps: 90 * DAY, incidents: 365 * DAY, observations: 90 * DAY, users: 90 * DAY, alerts: 90 * DAY }
     }
 }
 

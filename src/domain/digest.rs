@@ -26,6 +26,7 @@ pub fn items(
                 incident: incident.id,
                 account: incident.account.clone(),
                 kind: incident.kind,
+                stage: None,
                 toolkit: toolkit.clone(),
                 app: names.get(toolkit).cloned().unwrap_or_else(|| toolkit.to_string()),
                 alias: incident.slot.alias.clone(),

@@ -88,6 +88,18 @@ text_id!(
 );
 
 row_id!(
+    /// One time that the guard tripped.
+    TripId
+);
+row_id!(
+    /// One reason not to mail somebody.
+    SuppressionId
+);
+row_id!(
+    /// One thing that the operator is told of.
+    AlertId
+);
+row_id!(
     /// One pass over all users.
     SweepId
 );

@@ -80,6 +80,9 @@ pub struct Incident {
     pub reason: Option<String>,
     /// When it broke, as far as the API tells.
     pub broke_at: DateTime<Utc>,
+    /// When it counts as broken for the outage guard: when it was found, if the slot had been seen healthy before, else `broke_at`.
+    #[serde(default)]
+    pub counts_from: DateTime<Utc>,
     /// When a check found it.
     pub opened_at: DateTime<Utc>,
     /// When and how it ended.

@@ -2,8 +2,11 @@
 //! are handed in, so that every decision can be table-tested.
 
 pub mod account;
+pub mod alert;
 pub mod clock;
 pub mod digest;
+pub mod duration;
+pub mod guard;
 pub mod history;
 pub mod id;
 pub mod incident;
@@ -11,12 +14,16 @@ pub mod job;
 pub mod lease;
 pub mod notification;
 pub mod observation;
+pub mod plan;
 pub mod policy;
 pub mod port;
 pub mod retry;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod slot;
+pub mod stage;
+pub mod suppression;
 pub mod sweep;
 pub mod tick;
 pub mod verdict;
+pub mod window;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{AccountId, IncidentId, NotificationId, SweepId, Toolkit, UserId};
 use super::incident::IncidentKind;
+use super::stage::Stage;
 
 /// Where a notification stands in the ledger.
 ///
@@ -58,6 +59,8 @@ pub mod hold {
     pub const GO_LIVE: &str = "go-live";
     /// A lapsed *sending* under `notify.on_ambiguous = "hold"`.
     pub const AMBIGUOUS: &str = "ambiguous";
+    /// All that the user has open is held by the outage guard.
+    pub const GUARD: &str = "guard";
 }
 
 /// A notification as the ledger keeps it.
@@ -195,6 +198,8 @@ pub struct DigestItem {
     pub account: AccountId,
     /// In which way.
     pub kind: IncidentKind,
+    /// The last stage that this mail consumes; `None` for a mention of what was mailed before.
+    pub stage: Option<Stage>,
     /// The app, as the API names it.
     pub toolkit: Toolkit,
     /// The app, as people write it: "Google Calendar".

@@ -9,6 +9,7 @@ use super::history::{History, KnownAccount};
 use super::id::{AccountId, IncidentId};
 use super::incident::{Incident, IncidentKind, Resolution};
 use super::policy::Policy;
+use super::slot::Slot;
 use super::verdict::{SlotVerdict, Verdict, assess};
 
 /// What follows from a look at one user.
@@ -65,6 +66,7 @@ pub fn weigh(
             status: about.deciding.status.as_str().to_owned(),
             reason: about.deciding.reason.clone(),
             broke_at: since.min(now),
+            counts_from: if was_healthy(&about.slot, history) { now } else { since.min(now) },
             opened_at: now,
             resolved: None,
         });
@@ -79,6 +81,12 @@ fn was_too_old(deciding: &Account, history: &History, policy: &Policy, now: Date
         Some(known) => policy.is_too_old(known.account.changed_at(), known.changed_at),
         None => policy.is_too_old(deciding.changed_at(), now),
     }
+}
+
+/// Whether the last check of the slot found it healthy. Of a slot that was never seen before, or was broken already when it was
+/// last seen, only the API knows since when it is broken.
+fn was_healthy(slot: &Slot, history: &History) -> bool {
+    history.accounts.iter().any(|known| known.account.slot == *slot && known.gone_at.is_none() && known.account.works())
 }
 
 /// Whether nothing that matters has changed. `updated_at` alone is no change: Composio moves it with every token refresh, and a

@@ -1,15 +1,17 @@
-//! What the operator chose: about which trouble people are mailed.
+//! What the operator chose: about which trouble people are mailed, and how often.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::duration::written;
 use super::incident::{Incident, IncidentKind};
 use super::slot::Slot;
+use super::window::SendWindow;
 
 /// `[policy]`
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Policy {
     /// Whether a failed attempt to connect is mailed about.
     pub attempt_failed: AttemptFailed,
@@ -18,16 +20,60 @@ pub struct Policy {
     /// Breakage older than this, when it is first seen, is dropped; unset: everything counts.
     #[serde(serialize_with = "as_text")]
     pub ignore_older_than: Option<Duration>,
+    /// How long after the first mail each reminder follows; rising. After the last one there is silence.
+    #[serde(serialize_with = "as_texts")]
+    pub reminders: Vec<Duration>,
+    /// The shortest time between two mails to one user.
+    #[serde(serialize_with = "as_one_text")]
+    pub min_interval: Duration,
+    /// How long an incident that a sweep opened waits for others of its sweep, unless that ends before.
+    #[serde(serialize_with = "as_one_text")]
+    pub group_wait: Duration,
+    /// The same for an incident that a re-audit or an event opened.
+    #[serde(serialize_with = "as_one_text")]
+    pub group_wait_single: Duration,
+    /// How long an incident must last before its first mail.
+    #[serde(serialize_with = "as_one_text")]
+    pub confirm_after: Duration,
+    /// The hours of the day in which mails leave, in the user's time zone; unset: all.
+    pub send_window: Option<SendWindow>,
     /// Apps that mails are about.
     pub toolkits: Filter,
     /// Auth configs that mails are about.
     pub auth_configs: Filter,
 }
 
+impl Default for Policy {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(86_400);
+        Self {
+            attempt_failed: AttemptFailed::default(),
+            unfinished: Unfinished::default(),
+            ignore_older_than: None,
+            reminders: vec![3 * DAY, 10 * DAY],
+            min_interval: DAY,
+            group_wait: Duration::from_secs(600),
+            group_wait_single: Duration::from_secs(30),
+            confirm_after: Duration::ZERO,
+            send_window: None,
+            toolkits: Filter::default(),
+            auth_configs: Filter::default(),
+        }
+    }
+}
+
 /// Durations are written as they are configured: `30d`.
 #[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
 fn as_text<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    duration.map(|duration| humantime::format_duration(duration).to_string()).serialize(to)
+    duration.map(written).serialize(to)
+}
+
+fn as_one_text<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&written(*duration))
+}
+
+fn as_texts<S: Serializer>(durations: &[Duration], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(durations.iter().map(|duration| written(*duration)))
 }
 
 /// `policy.attempt_failed`

@@ -78,6 +78,7 @@ pub(crate) fn incident(n: u128, about: &Account, kind: IncidentKind) -> Incident
         status: about.status.as_str().to_owned(),
         reason: about.reason.clone(),
         broke_at: day(0),
+        counts_from: day(0),
         opened_at: day(0),
         resolved: None,
     }

@@ -104,6 +104,7 @@ impl Mailer {
                 incident: IncidentId(id.0),
                 account: AccountId::new("ca_test"),
                 kind: IncidentKind::Broken,
+                stage: Some(crate::domain::stage::Stage::FIRST),
                 toolkit: Toolkit::new("slack"),
                 app: "Slack".to_owned(),
                 alias: None,

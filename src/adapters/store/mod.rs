@@ -23,6 +23,7 @@ mod postgres;
 mod row;
 mod sqlite;
 mod stand;
+mod unready;
 mod write;
 
 use std::sync::Arc;

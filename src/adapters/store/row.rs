@@ -304,6 +304,7 @@ impl IncidentRow {
             status: self.status,
             reason: self.reason,
             broke_at: self.broke_at.0,
+            counts_from: self.broke_at.0,
             opened_at: self.opened_at.0,
             resolved,
         })

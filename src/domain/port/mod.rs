@@ -3,18 +3,26 @@
 //! The traits are small and by topic. `Store` and `JobStore` have two implementations each, which pass the same contract
 //! tests (`tests/it/store.rs`, `tests/it/queue.rs`): PostgreSQL and SQLite, Redis Streams and SQLite.
 
+mod alerts;
 mod checks;
+mod guard;
 mod notifications;
 mod outbox;
 mod queue;
 mod reports;
 mod store;
+mod suppressions;
 mod sweeps;
+mod trail;
 
+pub use alerts::{AlertStore, ClaimedMessage, MessageEnd, VitalSigns};
 pub use checks::{CheckOutcome, CheckStore, ClaimedCheck, Record, Recorded, ToolkitName, UserRecord};
-pub use notifications::{Carried, NotificationStore, Settlement};
-pub use outbox::{DeadJob, DeadJobStore, OutboxStore};
+pub use guard::{Broken, Count, GuardStore, Healthy, NewTrip, Release, Released, TripDetail};
+pub use notifications::{Begun, NotificationStore, Sending, Settled, Settlement};
+pub use outbox::{DeadJob, DeadJobStore, Horizon, OutboxStore};
 pub use queue::{Depth, Entry, Handled, JobHandler, JobStore, QueueError, QueueResult};
 pub use reports::{LastCheck, NotificationCount, OpenIncidents, ReportStore};
 pub use store::{Store, StoreError, StoreResult};
+pub use suppressions::{Pause, SuppressionStore};
 pub use sweeps::{SweepChange, SweepPage, SweepStore};
+pub use trail::{Observed, SentMail, Trail, TrailStore};

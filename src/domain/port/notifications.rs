@@ -1,7 +1,5 @@
 //! The ledger of notifications.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -11,6 +9,9 @@ use crate::domain::id::{IncidentId, NotificationId, UserId};
 use crate::domain::incident::Resolution;
 use crate::domain::lease::{Claim, Lease};
 use crate::domain::notification::{Notification, NotificationState};
+use crate::domain::plan::Situation;
+use crate::domain::stage::Stage;
+use crate::domain::suppression::AddressHash;
 
 /// The ledger of notifications.
 #[async_trait]
@@ -25,23 +26,21 @@ pub trait NotificationStore: Send + Sync + 'static {
     ) -> StoreResult<Claim<Notification>>;
     /// Renews the lease of a *claimed* or *sending* notification; `false` if it was lost.
     async fn renew_notification(&self, id: NotificationId, lease: Lease) -> StoreResult<bool>;
-    /// Commits *claimed → sending* and takes in the incidents that the digest lists as this notification's own; `false` if fenced,
-    /// or if another notification lists one of them that is being sent, was sent, or is ambiguous and not settled.
-    async fn begin_sending(&self, id: NotificationId, lease: Lease, incidents: &[IncidentId]) -> StoreResult<bool>;
-    /// Ends a try; `false` if fenced.
-    async fn settle(
-        &self,
-        id: NotificationId,
-        token: Uuid,
-        settlement: &Settlement,
-        now: DateTime<Utc>,
-    ) -> StoreResult<bool>;
-    /// The incidents of a user that another notification than `except` mailed, may have mailed, or holds.
-    async fn carried_incidents(
+    /// Commits *claimed → sending* and makes the stages that the digest consumes this notification's own: the last word on
+    /// whether a mail may leave. See [`Begun`].
+    async fn begin_sending(&self, id: NotificationId, sending: &Sending<'_>) -> StoreResult<Begun>;
+    /// Ends a try, and notes with it when each incident is worth another look; `false` if fenced.
+    async fn settle(&self, id: NotificationId, token: Uuid, settled: &Settled<'_>, now: DateTime<Utc>)
+    -> StoreResult<bool>;
+    /// Everything that decides on a user's next mail. The notification `except` counts neither as a mail nor as a hold. Suppressions
+    /// are those of the user, and of the address if one is given.
+    async fn situation(
         &self,
         user: &UserId,
-        except: NotificationId,
-    ) -> StoreResult<HashMap<IncidentId, Carried>>;
+        address: Option<&AddressHash>,
+        except: Option<NotificationId>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<Situation>;
     /// Closes all open incidents of a user (deleted from the app's own database).
     async fn close_incidents_of(&self, user: &UserId, resolution: Resolution, now: DateTime<Utc>) -> StoreResult<u64>;
     /// Notifications held under this name become pending, due `now`; only those made before `made_before`, if given.
@@ -63,15 +62,45 @@ pub trait NotificationStore: Send + Sync + 'static {
     async fn retry_settled(&self, state: NotificationState, now: DateTime<Utc>) -> StoreResult<u64>;
 }
 
-/// What became of an incident in the ledger.
+/// What is about to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sending<'a> {
+    /// The claim, renewed.
+    pub lease: Lease,
+    /// The stages that the mail consumes; incidents that it only mentions have none here.
+    pub stages: &'a [(IncidentId, Stage)],
+    /// Another mail to this user that left after this instant is too near.
+    pub quiet_since: DateTime<Utc>,
+    /// So many mails within an hour at most.
+    pub max_per_hour: Option<u32>,
+    /// Now.
+    pub now: DateTime<Utc>,
+}
+
+/// Whether a mail may leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carried {
-    /// A mail that went out then lists it.
-    Mailed(DateTime<Utc>),
-    /// A notification that waits for the operator carries it.
-    Held,
-    /// A notification lists it of which nobody knows whether it went out, and which is not settled yet.
-    Ambiguous,
+pub enum Begun {
+    /// It may: *sending* is committed.
+    Yes,
+    /// The claim was lost.
+    Fenced,
+    /// Something changed since it was decided: another notification of the user is being sent, is ambiguous and not settled, or left after
+    /// `quiet_since`; a stage was mailed by another; an incident has ended or is held or discarded; or the user is suppressed for
+    /// one of the apps. Whoever looks again sees it. The claim still stands.
+    Refused,
+    /// So many have left within the hour; there is room from this instant on. The claim still stands.
+    Full(DateTime<Utc>),
+    /// The kill switch is thrown. The claim still stands.
+    Paused,
+}
+
+/// How a try ended, and what follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled<'a> {
+    /// How it ended.
+    pub settlement: &'a Settlement,
+    /// When open incidents are worth another look; each replaces what is noted. Empty: nothing is changed.
+    pub looks: &'a [(IncidentId, Option<DateTime<Utc>>)],
 }
 
 /// How a try to send ended.

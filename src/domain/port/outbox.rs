@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::store::StoreResult;
+use crate::domain::id::NotificationId;
 use crate::domain::job::{Job, Lane};
 use crate::domain::lease::Lease;
 
@@ -32,13 +33,30 @@ pub trait OutboxStore: Send + Sync + 'static {
     /// their generation so that [`Self::unqueued`] finds them at once. A *sending* notification stays as it is and is returned too (it is
     /// to be pushed so that a notifier decides); it is not returned again before another lease length. At most `limit`.
     async fn reclaim_lapsed(&self, lapsed_before: DateTime<Utc>, limit: u32) -> StoreResult<Vec<Job>>;
+    /// Users with an open incident whose look has come get a pending notification due `now` (held under this name, if one is given), unless one is pending, claimed or
+    /// being sent; their looks are forgotten. At most `limit` users; returns the pending ones made, which are not in the queue yet.
+    async fn wake(&self, hold: Option<&str>, now: DateTime<Utc>, limit: u32) -> StoreResult<Vec<NotificationId>>;
     /// Takes or renews a named lease that one replica holds at a time; `false` if another holds it.
     async fn hold_office(&self, name: &str, lease: Lease, now: DateTime<Utc>) -> StoreResult<bool>;
-    /// Deletes what is older than `before`: done checks, dry-run findings, final sweeps, settled notifications with their resolved incidents,
-    /// accounts gone since. Bounded to some thousand rows a call. Returns the number of rows deleted.
-    async fn prune(&self, before: DateTime<Utc>) -> StoreResult<u64>;
+    /// Deletes what has been kept for long enough; bounded to some thousand rows a call. Returns the number of rows deleted.
+    async fn prune(&self, horizon: &Horizon) -> StoreResult<u64>;
     /// A cheap statement that shows that the database answers and is migrated.
     async fn ping(&self) -> StoreResult<()>;
+}
+
+/// What is deleted that ended before these instants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Horizon {
+    /// Sweeps, their checks and findings, and dead checks.
+    pub sweeps: DateTime<Utc>,
+    /// Settled notifications, incidents that ended, and trips that have.
+    pub incidents: DateTime<Utc>,
+    /// What was observed.
+    pub observations: DateTime<Utc>,
+    /// Accounts that are gone, and users (with their accounts) that were not checked since and have no open incident.
+    pub users: DateTime<Utc>,
+    /// Alerts that ended, with their messages, and suppressions whose time is over.
+    pub alerts: DateTime<Utc>,
 }
 
 /// Jobs that were given up as poison: an operator decides.

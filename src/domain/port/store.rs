@@ -1,6 +1,9 @@
 //! What can go wrong with the store, and all of it as one.
 
-use super::{CheckStore, DeadJobStore, NotificationStore, OutboxStore, ReportStore, SweepStore};
+use super::{
+    AlertStore, CheckStore, DeadJobStore, GuardStore, NotificationStore, OutboxStore, ReportStore, SuppressionStore,
+    SweepStore, TrailStore,
+};
 
 /// The store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -44,5 +47,29 @@ impl StoreError {
 pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Everything that is stored; the database is the truth.
-pub trait Store: SweepStore + CheckStore + NotificationStore + OutboxStore + DeadJobStore + ReportStore {}
-impl<T: SweepStore + CheckStore + NotificationStore + OutboxStore + DeadJobStore + ReportStore> Store for T {}
+pub trait Store:
+    SweepStore
+    + CheckStore
+    + NotificationStore
+    + OutboxStore
+    + DeadJobStore
+    + ReportStore
+    + GuardStore
+    + SuppressionStore
+    + AlertStore
+    + TrailStore
+{
+}
+impl<T> Store for T where
+    T: SweepStore
+        + CheckStore
+        + NotificationStore
+        + OutboxStore
+        + DeadJobStore
+        + ReportStore
+        + GuardStore
+        + SuppressionStore
+        + AlertStore
+        + TrailStore
+{
+}

@@ -49,7 +49,8 @@ pub trait SweepStore: Send + Sync + 'static {
     async fn pause_sweep(&self, id: SweepId, note: &str, now: DateTime<Utc>) -> StoreResult<()>;
     /// Ends every *draining* sweep that has no check left, with its final tally: *completed*, or *failed* (with a note) if not one
     /// user could be checked and some were given up. Returns those it ended; a second call returns none of them. One that cannot be
-    /// read is told in the log and keeps no other from ending.
+    /// read is told in the log and keeps no other from ending. The pending notifications that an ended sweep made are due `now`: the group is complete.
+    /// So it is wherever else a sweep comes to its end ([`Self::set_sweep_state`]).
     async fn finish_sweeps(&self, now: DateTime<Utc>) -> StoreResult<Vec<Sweep>>;
 }
 

@@ -18,7 +18,9 @@ use crate::domain::id::{IncidentId, NotificationId, UserId};
 use crate::domain::incident::Resolution;
 use crate::domain::lease::{Claim, Lease};
 use crate::domain::notification::{Notification, NotificationState};
-use crate::domain::port::{Carried, NotificationStore, Settlement, StoreResult};
+use crate::domain::plan::Situation;
+use crate::domain::suppression::AddressHash;
+use crate::domain::port::{Begun, NotificationStore, Sending, Settled, Settlement, StoreResult};
 
 #[async_trait]
 impl NotificationStore for PostgresStore {
@@ -78,7 +80,9 @@ impl NotificationStore for PostgresStore {
         Ok(renewed.rows_affected() == 1)
     }
 
-    async fn begin_sending(&self, id: NotificationId, lease: Lease, incidents: &[IncidentId]) -> StoreResult<bool> {
+    async fn begin_sending(&self, id: NotificationId, sending: &Sending<'_>) -> StoreResult<Begun> {
+        let lease = sending.lease;
+        let incidents: Vec<IncidentId> = sending.stages.iter().map(|(id, _)| *id).collect();
         let action = "beginning to send a notification";
         let incidents: Vec<Id> = incidents.iter().map(|id| Id(id.0)).collect();
         let mut transaction = self.pool.begin().await.map_err(failed(action))?;
@@ -102,22 +106,22 @@ impl NotificationStore for PostgresStore {
         .await
         .map_err(failed(action))?;
         if begun.rows_affected() == 0 {
-            return Ok(false);
+            return Ok(Begun::Fenced);
         }
         take_in(&mut transaction, id, &incidents).await.map_err(failed(action))?;
         transaction.commit().await.map_err(failed(action))?;
-        Ok(true)
+        Ok(Begun::Yes)
     }
 
     async fn settle(
         &self,
         id: NotificationId,
         token: Uuid,
-        settlement: &Settlement,
+        settled: &Settled<'_>,
         now: DateTime<Utc>,
     ) -> StoreResult<bool> {
         let action = "settling a notification";
-        let (state, error, tried) = match settlement {
+        let (state, error, tried) = match settled.settlement {
             Settlement::Sent => ("sent", None, true),
             Settlement::Skipped(why) => ("skipped", Some(why), false),
             Settlement::Unreachable(why) => ("unreachable", Some(why), false),
@@ -153,29 +157,14 @@ impl NotificationStore for PostgresStore {
         Ok(settled.rows_affected() == 1)
     }
 
-    async fn carried_incidents(
+    async fn situation(
         &self,
-        user: &UserId,
-        except: NotificationId,
-    ) -> StoreResult<HashMap<IncidentId, Carried>> {
-        let carried: Vec<(Id, Option<At>, String)> = sqlx::query_as(
-            "-- carried_incidents
-             SELECT i.incident_id, n.sent_at, n.state FROM auditor_notifications AS n
-             JOIN auditor_notification_incidents AS i ON i.notification_id = n.id AND (i.listed OR n.state = 'held')
-             WHERE n.user_id = $1 AND n.id <> $2 AND (n.state IN ('sent', 'held')
-                 OR (n.ambiguous > 0 AND n.state IN ('pending', 'claimed', 'sending')))",
-        )
-        .bind(clean(user.as_str()))
-        .bind(Id(except.0))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed("reading what a user was mailed"))?;
-        let carried_by = |sent: Option<At>, state: &str| match sent {
-            Some(at) => Carried::Mailed(at.0),
-            None if state == "held" => Carried::Held,
-            None => Carried::Ambiguous,
-        };
-        Ok(carried.into_iter().map(|(id, sent, state)| (IncidentId(id.0), carried_by(sent, &state))).collect())
+        _user: &UserId,
+        _address: Option<&AddressHash>,
+        _except: Option<NotificationId>,
+        _now: DateTime<Utc>,
+    ) -> StoreResult<Situation> {
+        Ok(Situation::default())
     }
 
     async fn close_incidents_of(&self, user: &UserId, resolution: Resolution, now: DateTime<Utc>) -> StoreResult<u64> {

@@ -12,7 +12,7 @@ use crate::adapters::store::row::{At, Id, JobRow};
 use crate::domain::id::NotificationId;
 use crate::domain::job::{Job, Lane};
 use crate::domain::lease::Lease;
-use crate::domain::port::{OutboxStore, StoreResult};
+use crate::domain::port::{Horizon, OutboxStore, StoreResult};
 
 #[async_trait]
 impl OutboxStore for PostgresStore {
@@ -145,6 +145,10 @@ impl OutboxStore for PostgresStore {
         Ok(jobs)
     }
 
+    async fn wake(&self, _hold: Option<&str>, _now: DateTime<Utc>, _limit: u32) -> StoreResult<Vec<NotificationId>> {
+        Ok(Vec::new())
+    }
+
     async fn hold_office(&self, name: &str, lease: Lease, now: DateTime<Utc>) -> StoreResult<bool> {
         let held = sqlx::query(
             "-- hold_office
@@ -162,7 +166,8 @@ impl OutboxStore for PostgresStore {
         Ok(held.rows_affected() == 1)
     }
 
-    async fn prune(&self, before: DateTime<Utc>) -> StoreResult<u64> {
+    async fn prune(&self, horizon: &Horizon) -> StoreResult<u64> {
+        let before = horizon.sweeps;
         let mut pruned = 0;
         for statement in PRUNE {
             let deleted = sqlx::query(statement)
