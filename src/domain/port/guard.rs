@@ -33,7 +33,7 @@ pub trait GuardStore: Send + Sync + 'static {
     async fn trip_detail(&self, id: TripId, sample: u32) -> StoreResult<Option<TripDetail>>;
     /// Releases what a trip holds: of all users (it is *released*), or, with a ramp, of the first few, in the order of their ids (it is
     /// *releasing*, with the rest due at the ramp's instant; *released* at once if no rest is left). Every user concerned gets a pending notification due `now`, or the one that
-    /// is pending, or held as `guard`, becomes it. `None` if it holds nothing any more or there is no such trip.
+    /// is pending, or held as `guard`, becomes it. A trip that holds nothing any more is *released*. `None` if no trip of this id is *tripped* or *releasing*.
     async fn release_trip(&self, release: &Release<'_>, now: DateTime<Utc>) -> StoreResult<Option<Released>>;
     /// What a trip holds is never mailed about: its incidents are *discarded*, notifications held as `guard` of users who have nothing else held
     /// are skipped as *discarded*. Returns how many incidents; `None` as [`Self::release_trip`].
@@ -43,8 +43,10 @@ pub trait GuardStore: Send + Sync + 'static {
 /// Which incidents are counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Count {
-    /// What was opened before this counts nowhere; what is not backlog counts if it counts from this instant or later.
-    pub since: DateTime<Utc>,
+    /// What was opened before this counts nowhere.
+    pub opened_since: DateTime<Utc>,
+    /// What is not backlog counts if it counts from this instant or later.
+    pub counted_since: DateTime<Utc>,
     /// How much later than it counts from an incident must be opened to be backlog.
     pub window: chrono::TimeDelta,
     /// Only incidents that this sweep opened.
