@@ -53,8 +53,14 @@ impl World {
 
     /// The same, of chosen kinds of users.
     pub(crate) async fn mixed(on: On, users: u64, mix: Mix) -> Self {
+        let anchor = SystemClock.now();
+        let population = PopulationSpec { seed: 7, users, mix, anchor, favourite: None };
+        Self::of(on, population).await
+    }
+
+    /// The same, of a chosen population.
+    pub(crate) async fn of(on: On, population: PopulationSpec) -> Self {
         let clock = SystemClock;
-        let population = PopulationSpec { seed: 7, users, mix, anchor: clock.now() };
         let options = SimulatorOptions { population, page_cap: 100, ..SimulatorOptions::default() };
         let simulator = Simulator::start(options, Arc::new(move || clock.now())).await.expect("the simulator starts");
         let smtp = SmtpServer::start().await;
@@ -69,6 +75,7 @@ impl World {
         set("mail.smtp.port", smtp.port().to_string());
         set("mail.smtp.tls", "none".to_owned());
         set("log.filter", "info,connection_auditor=debug".to_owned());
+        set("policy.group_wait_single", "0s".to_owned());
         let mut own_redis = None;
         match on {
             On::Servers => {
