@@ -8,9 +8,13 @@ mod dead;
 mod merge;
 mod notifications;
 mod outbox;
+mod prune;
 mod record;
 mod reports;
+mod sending;
+mod situation;
 mod sweeps;
+mod wake;
 
 use std::str::FromStr;
 use std::time::Duration;
