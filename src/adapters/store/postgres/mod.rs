@@ -2,10 +2,12 @@
 
 mod checks;
 mod dead;
+mod guard;
 mod merge;
 mod notifications;
 mod outbox;
 mod record;
+mod release;
 mod reports;
 mod sweeps;
 
