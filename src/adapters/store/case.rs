@@ -17,12 +17,6 @@ use crate::domain::port::{Broken, ClaimedMessage, Observed, SentMail, StoreResul
 use crate::domain::stage::Stage;
 use crate::domain::suppression::{AddressHash, Suppression, Whom};
 
-/// The hold under which a notification waits of which the outage guard holds every incident.
-pub(super) const GUARD_HOLD: &str = "guard";
-
-/// Why a notification was put off while the kill switch was thrown.
-pub(super) const PAUSED: &str = "paused";
-
 /// How many users one transaction of a release or a discard concerns at most.
 pub(super) const BATCH: u32 = 1_000;
 

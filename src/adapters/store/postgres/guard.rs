@@ -169,7 +169,7 @@ impl GuardStore for PostgresStore {
              ORDER BY user_id, account_id, id LIMIT $3",
         )
         .bind(Id(id.0))
-        .bind(trip.ended.is_none())
+        .bind(trip.state.holds())
         .bind(i64::from(sample))
         .fetch_all(&mut *connection)
         .await

@@ -12,11 +12,12 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::merge::put_back;
-use crate::adapters::store::case::{BATCH, GUARD_HOLD};
+use crate::adapters::store::case::BATCH;
 use crate::adapters::store::merge::Place;
 use crate::adapters::store::row::{At, Id, rows};
 use crate::adapters::store::write::clean;
 use crate::domain::id::{NotificationId, TripId};
+use crate::domain::notification::hold;
 use crate::domain::port::{Release, Released};
 
 /// The next users of whom a trip holds something.
@@ -128,7 +129,7 @@ async fn release_users(
          WHERE state = 'held' AND hold = $2 AND user_id = ANY($1) ORDER BY user_id FOR NO KEY UPDATE",
     )
     .bind(released.iter().map(String::as_str).collect::<Vec<_>>())
-    .bind(GUARD_HOLD)
+    .bind(hold::GUARD)
     .fetch_all(&mut *connection)
     .await?;
     for (_, user) in &held {
@@ -174,7 +175,7 @@ async fn go_on(
     sqlx::query(
         "-- go_on_releasing
          UPDATE auditor_trips SET state = CASE WHEN $2 THEN 'released' ELSE 'releasing' END,
-             ended_at = CASE WHEN $2 THEN $3::timestamptz END, ended_by = COALESCE(ended_by, $4),
+             ended_at = COALESCE(ended_at, $3), ended_by = COALESCE(ended_by, $4),
              ramp_at = CASE WHEN $2 THEN NULL ELSE $5::timestamptz END
          WHERE id = $1",
     )
@@ -226,7 +227,7 @@ async fn discard_users(
              ORDER BY n.user_id FOR NO KEY UPDATE)",
     )
     .bind(users)
-    .bind(GUARD_HOLD)
+    .bind(hold::GUARD)
     .bind(At(now))
     .execute(connection)
     .await?;

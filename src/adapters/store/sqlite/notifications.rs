@@ -20,8 +20,8 @@ use crate::domain::incident::Resolution;
 use crate::domain::lease::{Claim, Lease};
 use crate::domain::notification::{Notification, NotificationState};
 use crate::domain::plan::Situation;
-use crate::domain::suppression::AddressHash;
 use crate::domain::port::{Begun, NotificationStore, Sending, Settled, Settlement, StoreResult};
+use crate::domain::suppression::AddressHash;
 
 #[async_trait]
 impl NotificationStore for SqliteStore {
