@@ -2,11 +2,13 @@
 
 mod checks;
 mod dead;
+mod guard;
 mod merge;
 mod notifications;
 mod outbox;
 mod prune;
 mod record;
+mod release;
 mod reports;
 mod sending;
 mod situation;
