@@ -9,6 +9,7 @@ mod outbox;
 mod record;
 mod release;
 mod reports;
+mod suppressions;
 mod sweeps;
 
 use std::str::FromStr;

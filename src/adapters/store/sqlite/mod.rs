@@ -12,6 +12,7 @@ mod outbox;
 mod record;
 mod release;
 mod reports;
+mod suppressions;
 mod sweeps;
 
 use std::str::FromStr;
