@@ -11,6 +11,7 @@
 //! | `error` | which failures may pass |
 //! | `row` | rows become domain types |
 //! | `write` | a chunk becomes one JSON text, so that each table costs one statement |
+//! | `situation` | what decides on a user's next mail, from rows |
 //! | `stand` | why a row could not be claimed |
 //! | `merge` | a user has one pending notification at most: who survives when one comes back |
 //!
@@ -23,6 +24,7 @@ mod error;
 mod merge;
 mod postgres;
 mod row;
+mod situation;
 mod sqlite;
 mod stand;
 mod unready;

@@ -6,11 +6,15 @@ mod guard;
 mod merge;
 mod notifications;
 mod outbox;
+mod prune;
 mod record;
 mod release;
 mod reports;
+mod sending;
+mod situation;
 mod suppressions;
 mod sweeps;
+mod wake;
 
 use std::str::FromStr;
 
