@@ -14,10 +14,11 @@ use crate::adapters::mailer::Mailer;
 use crate::adapters::queue::{self, WorkerSpec};
 use crate::adapters::store::{self, ConnectError};
 use crate::adapters::users::UsersSource;
-use crate::audit::{Auditor, Desk, Names, Outbox};
+use crate::audit::{Auditor, Desk, Guard, Names, Outbox};
 use crate::config::{Config, NotifyMode};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::job::Lane;
+use crate::domain::notification::hold;
 use crate::domain::port::{JobHandler, JobStore, Store};
 use crate::pipeline::checker::Checker;
 use crate::pipeline::keeper::Keeper;
@@ -115,6 +116,9 @@ impl App {
                 outbox: self.outbox(),
                 clock: Arc::clone(&self.clock),
                 settings: self.config.keeper.clone(),
+                retention: self.config.retention.clone(),
+                guard: self.config.guard.clone(),
+                hold: hold_all.then(|| hold::GO_LIVE.to_owned()),
                 lease,
             };
             stages.start("keeper", keeper.run(shutdown.soft.clone()));
@@ -125,6 +129,7 @@ impl App {
                 rules: self.mail_rules(&mailer)?,
                 names: Names::new(composio.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)),
                 auditor: auditor.clone(),
+                guard: Guard::new(Arc::clone(&self.store), Arc::clone(&self.clock), self.config.guard.clone()),
                 store: Arc::clone(&self.store),
                 users: users.clone(),
                 mailer,
@@ -190,6 +195,8 @@ impl App {
             redirect_all_to: notify.redirect_all_to.as_deref().map(str::parse).transpose()?,
             on_ambiguous: notify.on_ambiguous,
             retry: notify.retry,
+            max_per_hour: self.config.guard.max_mails_per_hour,
+            zones: self.config.schedules.iter().map(|(name, one)| (name.clone(), one.time_zone)).collect(),
         })
     }
 }

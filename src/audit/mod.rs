@@ -1,10 +1,13 @@
-//! Use cases that several stages need: looking at a user and recording what was seen, naming apps, and handing jobs over.
+//! Use cases that several stages need: looking at a user and recording what was seen, judging whether too much broke at
+//! once, naming apps, and handing jobs over.
 
+mod guard;
 mod job;
 mod names;
 mod observe;
 mod outbox;
 
+pub use guard::Guard;
 pub use job::Desk;
 pub use names::Names;
 pub use observe::{Auditor, Look, Mode, RecordError};

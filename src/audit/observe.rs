@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::adapters::composio::{Composio, ComposioError, Listing, Urgency};
@@ -156,6 +156,7 @@ impl Auditor {
             };
             users.push(UserRecord { outcome, ..blank(user, history, now) });
         }
+        let wait = if mode.sweep.is_some() { self.policy.group_wait } else { self.policy.group_wait_single };
         Record {
             fence: mode.fence,
             sweep: mode.sweep,
@@ -165,7 +166,7 @@ impl Auditor {
             tally,
             join: mode.join,
             hold: self.hold.clone(),
-            notify_at: now,
+            notify_at: now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::days(1)),
         }
     }
 

@@ -119,7 +119,8 @@ fn outside(config: &Config, judge: &mut Judge<'_>) {
     judge.refuse_if(
         webhook.url.is_some() != webhook.secret.is_some(),
         &keys,
-        "a webhook needs both, alerts.webhook.url and alerts.webhook.secret: its receiver checks the signature".to_owned(),
+        "a webhook needs both, alerts.webhook.url and alerts.webhook.secret: its receiver checks the signature"
+            .to_owned(),
     );
     let public = &config.http.public;
     judge.refuse_if(

@@ -13,7 +13,8 @@ use crate::domain::tick::Ticks;
 use crate::domain::window::{InvalidWindow, SendWindow};
 
 use super::mailing::{
-    AttemptFailed, Filter, GuardRules, Mail, MailTransport, Notify, NotifyMode, OnAmbiguous, Policy, Smtp, SmtpTls, Unfinished,
+    AttemptFailed, Filter, GuardRules, Mail, MailTransport, Notify, NotifyMode, OnAmbiguous, Policy, Smtp, SmtpTls,
+    Unfinished,
 };
 use super::rule::{
     address, choice, database_url, duration, is_address_or_domain, link_template, list, mailbox, origin, parsed, path,
@@ -21,7 +22,8 @@ use super::rule::{
 };
 use super::section::{Section, Show};
 use super::sections::{
-    Check, Composio, Config, Database, Keeper, Log, LogFormat, Queue, Retention, Schedule, Shutdown, Sweep, UserColumns, Users,
+    Check, Composio, Config, Database, Keeper, Log, LogFormat, Queue, Retention, Schedule, Shutdown, Sweep,
+    UserColumns, Users,
 };
 
 mod outside;
@@ -346,9 +348,7 @@ fn smtp(s: &mut Section<'_>) -> Smtp {
 
 fn keeper(s: &mut Section<'_>) -> Keeper {
     let d = Keeper::default();
-    Keeper {
-        interval: s.value("interval", d.interval, duration(INSTANT..=MINUTE)),
-    }
+    Keeper { interval: s.value("interval", d.interval, duration(INSTANT..=MINUTE)) }
 }
 
 fn shutdown(s: &mut Section<'_>) -> Shutdown {

@@ -121,7 +121,8 @@ impl Telling {
     fn message(&self, kind: &str, alerts: &[&Alert], now: DateTime<Utc>) -> Option<Message> {
         let since = |at: DateTime<Utc>, wait: Duration| TimeDelta::from_std(wait).is_ok_and(|wait| now - at >= wait);
         let firing: Vec<&Alert> = alerts.iter().copied().filter(|alert| alert.ended_at.is_none()).collect();
-        let ended = alerts.iter().filter(|alert| alert.ended_at.is_some() && alert.told_at.is_some() && !alert.end_told);
+        let ended =
+            alerts.iter().filter(|alert| alert.ended_at.is_some() && alert.told_at.is_some() && !alert.end_told);
         let ended: Vec<Alert> = ended.map(|alert| (*alert).clone()).collect();
         let is_new = |alert: &&Alert| alert.told_at.is_none() && since(alert.since, self.group_wait);
         let is_old = |alert: &&Alert| alert.told_at.is_some_and(|told| since(told, self.repeat_interval));

@@ -7,6 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::id::{Toolkit, UserId};
 use super::incident::Incident;
 use super::notification::DigestItem;
+use super::stage::Stage;
 
 /// What a URL may hold unescaped anywhere (RFC 3986 §2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -14,19 +15,19 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// The lines of a digest, by app and age, so that the same incidents always make the same mail.
 pub fn items(
     user: &UserId,
-    incidents: &[Incident],
+    incidents: &[(Incident, Option<Stage>)],
     names: &BTreeMap<Toolkit, String>,
     reconnect_url: &str,
 ) -> Vec<DigestItem> {
     let mut items: Vec<DigestItem> = incidents
         .iter()
-        .map(|incident| {
+        .map(|(incident, stage)| {
             let toolkit = &incident.slot.toolkit;
             DigestItem {
                 incident: incident.id,
                 account: incident.account.clone(),
                 kind: incident.kind,
-                stage: None,
+                stage: *stage,
                 toolkit: toolkit.clone(),
                 app: names.get(toolkit).cloned().unwrap_or_else(|| toolkit.to_string()),
                 alias: incident.slot.alias.clone(),
@@ -55,15 +56,19 @@ mod tests {
     fn a_button_leads_to_the_apps_page_with_user_and_app_escaped() {
         let broken = incident(1, &account("a", "EXPIRED"), IncidentKind::Broken);
         let template = "https://app.example/connect/{toolkit}?u={user_id}";
-        let items = items(&UserId::new("ann & b/ö"), &[broken], &BTreeMap::new(), template);
+        let items = items(&UserId::new("ann & b/ö"), &[(broken, None)], &BTreeMap::new(), template);
         assert_eq!(items[0].reconnect_url, "https://app.example/connect/slack?u=ann%20%26%20b%2F%C3%B6");
     }
 
     #[test]
     fn a_user_id_cannot_smuggle_a_placeholder_in() {
         let broken = incident(1, &account("a", "EXPIRED"), IncidentKind::Broken);
-        let items =
-            items(&UserId::new("{toolkit}"), &[broken], &BTreeMap::new(), "https://app.example/{toolkit}/{user_id}");
+        let items = items(
+            &UserId::new("{toolkit}"),
+            &[(broken, None)],
+            &BTreeMap::new(),
+            "https://app.example/{toolkit}/{user_id}",
+        );
         assert_eq!(items[0].reconnect_url, "https://app.example/slack/%7Btoolkit%7D");
     }
 
@@ -72,7 +77,7 @@ mod tests {
         let gmail = incident(1, &account("a", "EXPIRED").on("gmail", "ac", None), IncidentKind::Broken);
         let slack = incident(2, &account("b", "EXPIRED"), IncidentKind::Broken);
         let names = BTreeMap::from([("gmail".into(), "Zmail".to_owned())]);
-        let items = items(&UserId::new("u"), &[gmail, slack], &names, "https://app.example");
+        let items = items(&UserId::new("u"), &[(gmail, None), (slack, None)], &names, "https://app.example");
         assert_eq!(items.iter().map(|item| item.app.as_str()).collect::<Vec<_>>(), ["slack", "Zmail"]);
     }
 }

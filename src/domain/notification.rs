@@ -61,6 +61,8 @@ pub mod hold {
     pub const AMBIGUOUS: &str = "ambiguous";
     /// All that the user has open is held by the outage guard.
     pub const GUARD: &str = "guard";
+    /// Not a hold: what a notification is noted with that the kill switch put off, and that `resume` brings back.
+    pub const PAUSED: &str = "paused";
 }
 
 /// A notification as the ledger keeps it.

@@ -136,6 +136,19 @@ pub enum Waiting {
     SendWindow,
 }
 
+impl Waiting {
+    /// As it is said in output, after "waits for".
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "others of its sweep or moment (policy.group_wait)",
+            Self::Confirmation => "confirmation (policy.confirm_after)",
+            Self::MinInterval => "the time between two mails (policy.min_interval)",
+            Self::SendWindow => "the hours in which mails leave (policy.send_window)",
+        }
+    }
+}
+
 /// Why there is nothing to mail about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -316,10 +329,7 @@ impl Situation {
             }
         };
         // What is due already was looked at just now: another look would see the same.
-        self.open
-            .iter()
-            .map(|standing| (standing.incident.id, look(standing).filter(|at| *at > now)))
-            .collect()
+        self.open.iter().map(|standing| (standing.incident.id, look(standing).filter(|at| *at > now))).collect()
     }
 
     /// What is so once a mail that lists this has left.

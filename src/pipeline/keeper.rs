@@ -1,5 +1,6 @@
-//! The keeper looks every few seconds: what the database says is due and the queue does not have is pushed again, sweeps that
-//! have nothing left to do are ended, and what is old is deleted. One replica at a time holds the office.
+//! The keeper looks every few seconds: what is due is pushed, and so is what the queue should have and does not; sweeps that
+//! have nothing left to do are ended, trips of the guard that are over are released, reminders come up, and what is old is
+//! deleted. One replica at a time holds the office.
 //!
 //! A row is pushed again for one of three reasons, never because it has waited long: the queue is not the one it was pushed
 //! into (its generation changed: it was wiped; or a crash came between row and push); the lease of whoever worked on it has
@@ -16,9 +17,10 @@ use uuid::Uuid;
 use crate::audit::Outbox;
 use crate::config;
 use crate::domain::clock::Clock;
+use crate::domain::guard::{GuardRules, RAMP_FIRST, TripState};
 use crate::domain::job::{Job, Lane};
 use crate::domain::lease::Lease;
-use crate::domain::port::{JobStore, QueueError, Store, StoreError};
+use crate::domain::port::{Horizon, JobStore, QueueError, Release, Store, StoreError};
 use crate::domain::sweep::{Sweep, SweepState};
 
 /// Rows pushed at once.
@@ -27,6 +29,9 @@ const BATCH: u32 = 1_000;
 const FRESH: TimeDelta = TimeDelta::seconds(5);
 /// How often what is old is deleted.
 const PRUNE_EVERY: TimeDelta = TimeDelta::minutes(10);
+
+/// Who ended a trip that was over by itself.
+const RECOVERED: &str = "recovered";
 
 /// Keeps the house.
 pub struct Keeper {
@@ -38,8 +43,14 @@ pub struct Keeper {
     pub outbox: Outbox,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// How often, and how long things are kept.
+    /// How often.
     pub settings: config::Keeper,
+    /// How long things are kept.
+    pub retention: config::Retention,
+    /// When a trip of the outage guard is over by itself.
+    pub guard: GuardRules,
+    /// The hold under which notifications are made; none makes them pending.
+    pub hold: Option<String>,
     /// The length of the leases that workers hold.
     pub lease: Duration,
 }
@@ -90,14 +101,48 @@ impl Keeper {
         for sweep in self.store.finish_sweeps(now).await? {
             tell(&sweep);
         }
+        self.watch_trips(now).await?;
+        while self.store.wake(self.hold.as_deref(), now, BATCH).await?.len() == BATCH as usize {}
         self.distrust_empty_lanes(now, memory).await?;
         self.push_again(now).await?;
         if now - memory.pruned_at > PRUNE_EVERY {
             memory.pruned_at = now;
-            let before = now - TimeDelta::from_std(self.settings.retention).unwrap_or(TimeDelta::days(90));
-            while self.store.prune(before).await? > 0 {}
+            let horizon = self.horizon(now);
+            while self.store.prune(&horizon).await? > 0 {}
         }
         Ok(())
+    }
+
+    /// Trips that are over by themselves begin to be released, and those that were released let the rest go after the ramp's wait.
+    /// What is released is due now, and handed over with all that is.
+    async fn watch_trips(&self, now: DateTime<Utc>) -> Result<(), KeeperError> {
+        for trip in self.store.trips(true, BATCH).await? {
+            let over = trip.state == TripState::Tripped && self.guard.is_over(trip.slots, trip.still_broken);
+            let rest = trip.state == TripState::Releasing && trip.ramp_at.is_none_or(|at| at <= now);
+            if !over && !rest {
+                continue;
+            }
+            let ramp_at = now + TimeDelta::from_std(self.guard.ramp_wait).unwrap_or(TimeDelta::minutes(15));
+            let by = trip.ended.as_ref().map_or(RECOVERED, |(_, by)| by.as_str());
+            let release = Release { id: trip.id, by, ramp: over.then_some((RAMP_FIRST, ramp_at)) };
+            if let Some(released) = self.store.release_trip(&release, now).await? {
+                tracing::warn!(event = "guard.released", trip = %trip.id, scope = %trip.tripped.scope, by,
+                    users = released.notifications.len(), left = released.users_left,
+                    "each user is checked again before a mail");
+            }
+        }
+        Ok(())
+    }
+
+    fn horizon(&self, now: DateTime<Utc>) -> Horizon {
+        let before = |kept: Duration| now - TimeDelta::from_std(kept).unwrap_or(TimeDelta::days(3_650));
+        Horizon {
+            sweeps: before(self.retention.sweeps),
+            incidents: before(self.retention.incidents),
+            observations: before(self.retention.observations),
+            users: before(self.retention.users),
+            alerts: before(self.retention.alerts),
+        }
     }
 
     /// A queue that was restored from an older copy has the generation it had, and lacks what was pushed since. It shows in a

@@ -33,6 +33,9 @@ pub enum SendError {
     /// Refused for good.
     #[error("{0}")]
     Permanent(String),
+    /// Refused for good, because the address does not work: no mail to it is worth trying.
+    #[error("{0}")]
+    Bounced(String),
     /// The content was under way and no answer came: the mail may have gone out.
     #[error("{0}")]
     Ambiguous(String),

@@ -19,87 +19,185 @@ fn unready<T>() -> StoreResult<T> {
 }
 
 #[async_trait]
-impl GuardStore for PostgresStore {
-    async fn broken(&self, count: &Count) -> StoreResult<Vec<Broken>> { unready() }
-    async fn healthy(&self, healthy: &Healthy<'_>) -> StoreResult<Vec<(Toolkit, AuthConfigId, u64)>> { unready() }
-    async fn sweeps_with_unmailed(&self, since: DateTime<Utc>) -> StoreResult<Vec<SweepId>> { unready() }
-    async fn hold_tripped(&self, window: chrono::TimeDelta) -> StoreResult<u64> { unready() }
-    async fn trip(&self, trip: &NewTrip, now: DateTime<Utc>) -> StoreResult<bool> { unready() }
-    async fn trips(&self, active: bool, limit: u32) -> StoreResult<Vec<Trip>> { unready() }
-    async fn trip_detail(&self, id: TripId, sample: u32) -> StoreResult<Option<TripDetail>> { unready() }
-    async fn release_trip(&self, release: &Release<'_>, now: DateTime<Utc>) -> StoreResult<Option<Released>> { unready() }
-    async fn discard_trip(&self, id: TripId, by: &str, now: DateTime<Utc>) -> StoreResult<Option<u64>> { unready() }
-}
-
-#[async_trait]
-impl GuardStore for SqliteStore {
-    async fn broken(&self, count: &Count) -> StoreResult<Vec<Broken>> { unready() }
-    async fn healthy(&self, healthy: &Healthy<'_>) -> StoreResult<Vec<(Toolkit, AuthConfigId, u64)>> { unready() }
-    async fn sweeps_with_unmailed(&self, since: DateTime<Utc>) -> StoreResult<Vec<SweepId>> { unready() }
-    async fn hold_tripped(&self, window: chrono::TimeDelta) -> StoreResult<u64> { unready() }
-    async fn trip(&self, trip: &NewTrip, now: DateTime<Utc>) -> StoreResult<bool> { unready() }
-    async fn trips(&self, active: bool, limit: u32) -> StoreResult<Vec<Trip>> { unready() }
-    async fn trip_detail(&self, id: TripId, sample: u32) -> StoreResult<Option<TripDetail>> { unready() }
-    async fn release_trip(&self, release: &Release<'_>, now: DateTime<Utc>) -> StoreResult<Option<Released>> { unready() }
-    async fn discard_trip(&self, id: TripId, by: &str, now: DateTime<Utc>) -> StoreResult<Option<u64>> { unready() }
-}
-
-#[async_trait]
 impl SuppressionStore for PostgresStore {
-    async fn suppress(&self, suppression: &Suppression) -> StoreResult<bool> { unready() }
-    async fn lift(&self, whom: &Whom, kind: Option<SuppressionKind>, toolkit: Option<&Toolkit>, now: DateTime<Utc>) -> StoreResult<u64> { unready() }
-    async fn suppressions_of(&self, user: &UserId, address: Option<&AddressHash>, now: DateTime<Utc>) -> StoreResult<Vec<Suppression>> { unready() }
-    async fn suppressions(&self, limit: u32, now: DateTime<Utc>) -> StoreResult<Vec<Suppression>> { unready() }
-    async fn pause(&self, pause: &Pause) -> StoreResult<Pause> { unready() }
-    async fn resume(&self, now: DateTime<Utc>) -> StoreResult<Option<Pause>> { unready() }
-    async fn paused(&self, ) -> StoreResult<Option<Pause>> { unready() }
+    async fn suppress(&self, suppression: &Suppression) -> StoreResult<bool> {
+        unready()
+    }
+    async fn lift(
+        &self,
+        whom: &Whom,
+        kind: Option<SuppressionKind>,
+        toolkit: Option<&Toolkit>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<u64> {
+        unready()
+    }
+    async fn suppressions_of(
+        &self,
+        user: &UserId,
+        address: Option<&AddressHash>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<Vec<Suppression>> {
+        unready()
+    }
+    async fn suppressions(&self, limit: u32, now: DateTime<Utc>) -> StoreResult<Vec<Suppression>> {
+        unready()
+    }
+    async fn pause(&self, pause: &Pause) -> StoreResult<Pause> {
+        unready()
+    }
+    async fn resume(&self, now: DateTime<Utc>) -> StoreResult<Option<Pause>> {
+        unready()
+    }
+    async fn paused(&self) -> StoreResult<Option<Pause>> {
+        unready()
+    }
 }
 
 #[async_trait]
 impl SuppressionStore for SqliteStore {
-    async fn suppress(&self, suppression: &Suppression) -> StoreResult<bool> { unready() }
-    async fn lift(&self, whom: &Whom, kind: Option<SuppressionKind>, toolkit: Option<&Toolkit>, now: DateTime<Utc>) -> StoreResult<u64> { unready() }
-    async fn suppressions_of(&self, user: &UserId, address: Option<&AddressHash>, now: DateTime<Utc>) -> StoreResult<Vec<Suppression>> { unready() }
-    async fn suppressions(&self, limit: u32, now: DateTime<Utc>) -> StoreResult<Vec<Suppression>> { unready() }
-    async fn pause(&self, pause: &Pause) -> StoreResult<Pause> { unready() }
-    async fn resume(&self, now: DateTime<Utc>) -> StoreResult<Option<Pause>> { unready() }
-    async fn paused(&self, ) -> StoreResult<Option<Pause>> { unready() }
+    async fn suppress(&self, suppression: &Suppression) -> StoreResult<bool> {
+        unready()
+    }
+    async fn lift(
+        &self,
+        whom: &Whom,
+        kind: Option<SuppressionKind>,
+        toolkit: Option<&Toolkit>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<u64> {
+        unready()
+    }
+    async fn suppressions_of(
+        &self,
+        user: &UserId,
+        address: Option<&AddressHash>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<Vec<Suppression>> {
+        unready()
+    }
+    async fn suppressions(&self, limit: u32, now: DateTime<Utc>) -> StoreResult<Vec<Suppression>> {
+        unready()
+    }
+    async fn pause(&self, pause: &Pause) -> StoreResult<Pause> {
+        unready()
+    }
+    async fn resume(&self, now: DateTime<Utc>) -> StoreResult<Option<Pause>> {
+        unready()
+    }
+    async fn paused(&self) -> StoreResult<Option<Pause>> {
+        unready()
+    }
 }
 
 #[async_trait]
 impl AlertStore for PostgresStore {
-    async fn alerts_open(&self, ) -> StoreResult<Vec<Alert>> { unready() }
-    async fn alerts(&self, limit: u32) -> StoreResult<Vec<Alert>> { unready() }
-    async fn set_conditions(&self, judged: &[&str], conditions: &[Condition], now: DateTime<Utc>) -> StoreResult<()> { unready() }
-    async fn tell(&self, alerts: &[AlertId], messages: &[(Uuid, Channel, Message)], unless_told_after: DateTime<Utc>, now: DateTime<Utc>) -> StoreResult<bool> { unready() }
-    async fn claim_message(&self, lease: Lease, now: DateTime<Utc>) -> StoreResult<Option<ClaimedMessage>> { unready() }
-    async fn settle_message(&self, id: Uuid, token: Uuid, end: &MessageEnd, now: DateTime<Utc>) -> StoreResult<bool> { unready() }
-    async fn vital_signs(&self, since: DateTime<Utc>) -> StoreResult<VitalSigns> { unready() }
+    async fn alerts_open(&self) -> StoreResult<Vec<Alert>> {
+        unready()
+    }
+    async fn alerts(&self, limit: u32) -> StoreResult<Vec<Alert>> {
+        unready()
+    }
+    async fn set_conditions(&self, judged: &[&str], conditions: &[Condition], now: DateTime<Utc>) -> StoreResult<()> {
+        unready()
+    }
+    async fn tell(
+        &self,
+        alerts: &[AlertId],
+        messages: &[(Uuid, Channel, Message)],
+        unless_told_after: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<bool> {
+        unready()
+    }
+    async fn claim_message(&self, lease: Lease, now: DateTime<Utc>) -> StoreResult<Option<ClaimedMessage>> {
+        unready()
+    }
+    async fn settle_message(&self, id: Uuid, token: Uuid, end: &MessageEnd, now: DateTime<Utc>) -> StoreResult<bool> {
+        unready()
+    }
+    async fn vital_signs(&self, since: DateTime<Utc>) -> StoreResult<VitalSigns> {
+        unready()
+    }
 }
 
 #[async_trait]
 impl AlertStore for SqliteStore {
-    async fn alerts_open(&self, ) -> StoreResult<Vec<Alert>> { unready() }
-    async fn alerts(&self, limit: u32) -> StoreResult<Vec<Alert>> { unready() }
-    async fn set_conditions(&self, judged: &[&str], conditions: &[Condition], now: DateTime<Utc>) -> StoreResult<()> { unready() }
-    async fn tell(&self, alerts: &[AlertId], messages: &[(Uuid, Channel, Message)], unless_told_after: DateTime<Utc>, now: DateTime<Utc>) -> StoreResult<bool> { unready() }
-    async fn claim_message(&self, lease: Lease, now: DateTime<Utc>) -> StoreResult<Option<ClaimedMessage>> { unready() }
-    async fn settle_message(&self, id: Uuid, token: Uuid, end: &MessageEnd, now: DateTime<Utc>) -> StoreResult<bool> { unready() }
-    async fn vital_signs(&self, since: DateTime<Utc>) -> StoreResult<VitalSigns> { unready() }
+    async fn alerts_open(&self) -> StoreResult<Vec<Alert>> {
+        unready()
+    }
+    async fn alerts(&self, limit: u32) -> StoreResult<Vec<Alert>> {
+        unready()
+    }
+    async fn set_conditions(&self, judged: &[&str], conditions: &[Condition], now: DateTime<Utc>) -> StoreResult<()> {
+        unready()
+    }
+    async fn tell(
+        &self,
+        alerts: &[AlertId],
+        messages: &[(Uuid, Channel, Message)],
+        unless_told_after: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<bool> {
+        unready()
+    }
+    async fn claim_message(&self, lease: Lease, now: DateTime<Utc>) -> StoreResult<Option<ClaimedMessage>> {
+        unready()
+    }
+    async fn settle_message(&self, id: Uuid, token: Uuid, end: &MessageEnd, now: DateTime<Utc>) -> StoreResult<bool> {
+        unready()
+    }
+    async fn vital_signs(&self, since: DateTime<Utc>) -> StoreResult<VitalSigns> {
+        unready()
+    }
 }
 
 #[async_trait]
 impl TrailStore for PostgresStore {
-    async fn trail(&self, user: &UserId, limit: u32) -> StoreResult<Trail> { unready() }
-    async fn erase(&self, user: &UserId, address: Option<&AddressHash>) -> StoreResult<Vec<(String, u64)>> { unready() }
-    async fn observations(&self, after: Option<&(DateTime<Utc>, UserId, AccountId)>, limit: u32) -> StoreResult<Vec<Observed>> { unready() }
-    async fn mails_sent(&self, since: DateTime<Utc>, after: Option<(DateTime<Utc>, NotificationId)>, limit: u32) -> StoreResult<Vec<SentMail>> { unready() }
+    async fn trail(&self, user: &UserId, limit: u32) -> StoreResult<Trail> {
+        unready()
+    }
+    async fn erase(&self, user: &UserId, address: Option<&AddressHash>) -> StoreResult<Vec<(String, u64)>> {
+        unready()
+    }
+    async fn observations(
+        &self,
+        after: Option<&(DateTime<Utc>, UserId, AccountId)>,
+        limit: u32,
+    ) -> StoreResult<Vec<Observed>> {
+        unready()
+    }
+    async fn mails_sent(
+        &self,
+        since: DateTime<Utc>,
+        after: Option<(DateTime<Utc>, NotificationId)>,
+        limit: u32,
+    ) -> StoreResult<Vec<SentMail>> {
+        unready()
+    }
 }
 
 #[async_trait]
 impl TrailStore for SqliteStore {
-    async fn trail(&self, user: &UserId, limit: u32) -> StoreResult<Trail> { unready() }
-    async fn erase(&self, user: &UserId, address: Option<&AddressHash>) -> StoreResult<Vec<(String, u64)>> { unready() }
-    async fn observations(&self, after: Option<&(DateTime<Utc>, UserId, AccountId)>, limit: u32) -> StoreResult<Vec<Observed>> { unready() }
-    async fn mails_sent(&self, since: DateTime<Utc>, after: Option<(DateTime<Utc>, NotificationId)>, limit: u32) -> StoreResult<Vec<SentMail>> { unready() }
+    async fn trail(&self, user: &UserId, limit: u32) -> StoreResult<Trail> {
+        unready()
+    }
+    async fn erase(&self, user: &UserId, address: Option<&AddressHash>) -> StoreResult<Vec<(String, u64)>> {
+        unready()
+    }
+    async fn observations(
+        &self,
+        after: Option<&(DateTime<Utc>, UserId, AccountId)>,
+        limit: u32,
+    ) -> StoreResult<Vec<Observed>> {
+        unready()
+    }
+    async fn mails_sent(
+        &self,
+        since: DateTime<Utc>,
+        after: Option<(DateTime<Utc>, NotificationId)>,
+        limit: u32,
+    ) -> StoreResult<Vec<SentMail>> {
+        unready()
+    }
 }

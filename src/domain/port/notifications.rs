@@ -30,8 +30,13 @@ pub trait NotificationStore: Send + Sync + 'static {
     /// whether a mail may leave. See [`Begun`].
     async fn begin_sending(&self, id: NotificationId, sending: &Sending<'_>) -> StoreResult<Begun>;
     /// Ends a try, and notes with it when each incident is worth another look; `false` if fenced.
-    async fn settle(&self, id: NotificationId, token: Uuid, settled: &Settled<'_>, now: DateTime<Utc>)
-    -> StoreResult<bool>;
+    async fn settle(
+        &self,
+        id: NotificationId,
+        token: Uuid,
+        settled: &Settled<'_>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<bool>;
     /// Everything that decides on a user's next mail. The notification `except` counts neither as a mail nor as a hold. Suppressions
     /// are those of the user, and of the address if one is given.
     async fn situation(
