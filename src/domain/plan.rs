@@ -355,3 +355,6 @@ fn opens(policy: &Policy, at: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
 fn delta(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::days(36_500))
 }
+
+#[cfg(test)]
+mod tests;

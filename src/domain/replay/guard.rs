@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::ledger::{Row, State};
 use super::{Due, TripRow, World, delta};
 use crate::domain::guard::{Breadth, Leaf, RAMP_FIRST, Scope, TripState, Tripped};
-use crate::domain::id::{IncidentId, SweepId, TripId, UserId};
+use crate::domain::id::{IncidentId, SweepId, Toolkit, TripId, UserId};
 use crate::domain::incident::IncidentKind;
 use crate::domain::slot::Slot;
 
@@ -46,7 +46,14 @@ struct Count {
     opened_since: DateTime<Utc>,
     counted_since: DateTime<Utc>,
     checked_since: DateTime<Utc>,
-    sweep: Option<SweepId>,
+    /// Of this sweep and app alone.
+    of: Option<(SweepId, Toolkit)>,
+}
+
+impl Count {
+    fn admits(&self, sweep: Option<SweepId>, toolkit: &Toolkit) -> bool {
+        self.of.as_ref().is_none_or(|of| sweep == Some(of.0) && *toolkit == of.1)
+    }
 }
 
 impl World {
@@ -57,15 +64,11 @@ impl World {
         self.hold_tripped();
         let window = delta(self.rules.guard.window);
         let since = self.now - window;
-        let all = Count { opened_since: since, counted_since: since, checked_since: since, sweep: None };
+        let all = Count { opened_since: since, counted_since: since, checked_since: since, of: None };
         self.judge_count(&all, Breadth::Every);
-        for (sweep, first) in self.sweeps_with_unmailed() {
-            let cohort = Count {
-                opened_since: first,
-                counted_since: first - window,
-                checked_since: first - window,
-                sweep: Some(sweep),
-            };
+        for ((sweep, toolkit), first) in self.cohorts(since) {
+            let cohort =
+                Count { opened_since: first, counted_since: since, checked_since: first, of: Some((sweep, toolkit)) };
             self.judge_count(&cohort, Breadth::UpToToolkits);
         }
     }
@@ -93,7 +96,7 @@ impl World {
             let counts = row.held.is_none()
                 && incident.kind != IncidentKind::Unfinished
                 && incident.opened_at >= count.opened_since
-                && (count.sweep.is_none() || count.sweep == row.sweep);
+                && count.admits(row.sweep, &slot.toolkit);
             if !counts {
                 continue;
             }
@@ -112,12 +115,11 @@ impl World {
             leaves.into_iter().map(|leaf| ((leaf.toolkit.clone(), leaf.auth_config.clone()), leaf)).collect();
         for person in self.people.values() {
             let history = &person.history;
-            let counts = history.observed_at.is_some_and(|at| at >= count.checked_since)
-                && (count.sweep.is_none() || count.sweep == history.sweep);
-            if !counts {
+            if history.observed_at.is_none_or(|at| at < count.checked_since) {
                 continue;
             }
             let works = history.accounts.iter().filter(|known| known.gone_at.is_none() && known.account.works());
+            let works = works.filter(|known| count.admits(history.sweep, known.account.toolkit()));
             let mut slots: Vec<&Slot> = works.map(|known| &known.account.slot).collect();
             slots.sort_unstable();
             slots.dedup();
@@ -129,17 +131,19 @@ impl World {
         all.into_values().collect()
     }
 
-    /// Sweeps of which incidents are open, free and not mailed about, and when the first of these was opened.
-    fn sweeps_with_unmailed(&self) -> BTreeMap<SweepId, DateTime<Utc>> {
-        let mut sweeps = BTreeMap::new();
+    /// Sweeps and apps of which incidents are open, free and not mailed about, and when the first of these was opened.
+    fn cohorts(&self, since: DateTime<Utc>) -> BTreeMap<(SweepId, Toolkit), DateTime<Utc>> {
+        let mut cohorts = BTreeMap::new();
         for row in self.open.iter().filter_map(|id| self.incidents.get(id)) {
-            let mailed = row.stages.values().any(|id| self.notifications.get(id).is_some_and(|one| one.sent_at.is_some()));
-            if let Some(sweep) = row.sweep.filter(|_| row.held.is_none() && !mailed) {
-                let first = sweeps.entry(sweep).or_insert(row.incident.opened_at);
-                *first = row.incident.opened_at.min(*first);
+            let opened = row.incident.opened_at;
+            let was_sent = |id| self.notifications.get(id).is_some_and(|one| one.sent_at.is_some());
+            let waits = row.held.is_none() && opened >= since && !row.stages.values().any(was_sent);
+            if let Some(sweep) = row.sweep.filter(|_| waits) {
+                let first = cohorts.entry((sweep, row.incident.slot.toolkit.clone())).or_insert(opened);
+                *first = opened.min(*first);
             }
         }
-        sweeps
+        cohorts
     }
 
     /// Notes a trip and holds what is in its scope, unless the scope has one.
@@ -157,13 +161,7 @@ impl World {
                 }
             }
         }
-        self.trips.push(TripRow {
-            id,
-            scope: tripped.scope,
-            at: self.now,
-            state: TripState::Tripped,
-            ramp_at: None,
-        });
+        self.trips.push(TripRow { id, scope: tripped.scope, at: self.now, state: TripState::Tripped, ramp_at: None });
         self.hold_tripped();
     }
 

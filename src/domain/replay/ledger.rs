@@ -137,14 +137,7 @@ impl World {
         for incident in found.open {
             let id = incident.id;
             self.open.insert(id);
-            let row = Row {
-                user: user.clone(),
-                incident,
-                sweep,
-                look_at: None,
-                held: None,
-                stages: BTreeMap::new(),
-            };
+            let row = Row { user: user.clone(), incident, sweep, look_at: None, held: None, stages: BTreeMap::new() };
             self.incidents.insert(id, row);
         }
         self.opened_since_judged |= !ids.is_empty();
@@ -290,9 +283,11 @@ impl World {
                     over: self.ended_sweeps.contains(&sweep),
                     schedule: None,
                 }),
-                mailed: mailed.clone().map(|(stage, _)| stage).max().and_then(|stage| {
-                    Some(Mailed { stage, first_at: mailed.map(|(_, at)| at).min()? })
-                }),
+                mailed: mailed
+                    .clone()
+                    .map(|(stage, _)| stage)
+                    .max()
+                    .and_then(|stage| Some(Mailed { stage, first_at: mailed.map(|(_, at)| at).min()? })),
                 hold: match row.held {
                     Some(Holding { trip, how: Held::Held, .. }) => Some(Hold::Guard(trip)),
                     Some(Holding { trip, how: Held::Discarded, .. }) => Some(Hold::Discarded(trip)),

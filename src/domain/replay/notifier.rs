@@ -164,9 +164,9 @@ impl World {
     fn may_begin(&self, user: &UserId, id: NotificationId, list: &[Listed]) -> bool {
         let situation = self.situation(user, id);
         let quiet_since = self.now - delta(self.rules.policy.min_interval);
-        let unsettled = self.notifications_of(user).any(|(other, one)| {
-            other != id && one.is_unsettled() && one.state != State::Held
-        });
+        let unsettled = self
+            .notifications_of(user)
+            .any(|(other, one)| other != id && one.is_unsettled() && one.state != State::Held);
         !unsettled
             && situation.last_mail.is_none_or(|last| last <= quiet_since)
             && list.iter().all(|listed| {

@@ -94,7 +94,8 @@ impl Played {
 
     /// When a mail carried this stage: the last copy of it.
     fn mailed_at(&self, incident: IncidentId, stage: Stage) -> Option<DateTime<Utc>> {
-        let carries = |mail: &&Mail| mail.list.iter().any(|one| one.incident == incident && one.stages.contains(&stage));
+        let carries =
+            |mail: &&Mail| mail.list.iter().any(|one| one.incident == incident && one.stages.contains(&stage));
         self.mails().iter().filter(carries).map(|mail| mail.at).max()
     }
 
@@ -261,9 +262,8 @@ fn nobody_waits_longer_than_the_policy_says(played: &Played) -> TestCaseResult {
     let policy = &played.story.policy;
     for fortune in played.fortunes.values() {
         let incident = &fortune.incident;
-        let suppressed = played.events.iter().any(|(_, event)| {
-            matches!(event, Event::Suppressed(user, _) if *user == fortune.user)
-        });
+        let suppressed =
+            played.events.iter().any(|(_, event)| matches!(event, Event::Suppressed(user, _) if *user == fortune.user));
         if suppressed || played.openings(incident, &fortune.user).len() >= 3 {
             continue;
         }

@@ -96,11 +96,7 @@ impl Story {
             policy: self.policy.clone(),
             guard: self.guard.clone(),
             zone: Tz::UTC,
-            retry: Retry {
-                max_attempts: 30,
-                base: Duration::from_secs(10),
-                max: Duration::from_secs(10 * MINUTE),
-            },
+            retry: Retry { max_attempts: 30, base: Duration::from_secs(10), max: Duration::from_secs(10 * MINUTE) },
             unsure: self.unsure,
         }
     }
