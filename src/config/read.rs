@@ -274,6 +274,7 @@ fn mail(s: &mut Section<'_>) -> Mail {
         transport: s.value("transport", d.transport, choice(&transports)),
         smtp: s.section("smtp", smtp),
         folder: s.optional("folder", path()),
+        templates: s.optional("templates", path()),
     }
 }
 

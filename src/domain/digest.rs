@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::id::{Toolkit, UserId};
 use super::incident::Incident;
-use super::notification::DigestItem;
+use super::notification::{DigestItem, Stage};
 
 /// What a URL may hold unescaped anywhere (RFC 3986 §2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -26,6 +26,7 @@ pub fn items(
                 incident: incident.id,
                 account: incident.account.clone(),
                 kind: incident.kind,
+                stage: Some(Stage::FIRST),
                 toolkit: toolkit.clone(),
                 app: names.get(toolkit).cloned().unwrap_or_else(|| toolkit.to_string()),
                 alias: incident.slot.alias.clone(),

@@ -186,6 +186,21 @@ pub struct Digest {
     pub items: Vec<DigestItem>,
 }
 
+/// Which mail about an incident: the first, or a reminder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stage(pub u8);
+
+impl Stage {
+    /// The first mail.
+    pub const FIRST: Self = Self(0);
+
+    /// Whether it tells again what was told before.
+    #[must_use]
+    pub fn is_reminder(self) -> bool {
+        self != Self::FIRST
+    }
+}
+
 /// One connection in a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DigestItem {
@@ -195,6 +210,8 @@ pub struct DigestItem {
     pub account: AccountId,
     /// In which way.
     pub kind: IncidentKind,
+    /// Which mail about it this is; none if it is only listed, because it was mailed about before.
+    pub stage: Option<Stage>,
     /// The app, as the API names it.
     pub toolkit: Toolkit,
     /// The app, as people write it: "Google Calendar".

@@ -15,7 +15,7 @@ use connection_auditor::adapters::mailer::{Mail, Mailer};
 use connection_auditor::config;
 use connection_auditor::domain::id::{AccountId, IncidentId, NotificationId, Toolkit, UserId};
 use connection_auditor::domain::incident::IncidentKind;
-use connection_auditor::domain::notification::{Digest, DigestItem};
+use connection_auditor::domain::notification::{Digest, DigestItem, Stage};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -30,6 +30,7 @@ fn item(kind: IncidentKind, toolkit: &str, app: &str, days_ago: i64) -> DigestIt
         incident: IncidentId(Uuid::from_u128(1)),
         account: AccountId::new("ca_1"),
         kind,
+        stage: Some(Stage::FIRST),
         toolkit: Toolkit::new(toolkit),
         app: app.to_owned(),
         alias: None,
