@@ -31,7 +31,7 @@ pub use message::{Mail, MailError};
 pub use page::Page;
 pub use setup::MailSetupError;
 pub use smtp::SmtpPool;
-pub use templates::TemplateError;
+pub use templates::{BUILT_IN as BUILT_IN_TEMPLATES, TemplateError};
 pub use transport::{Outbox, SendError, Transport};
 
 use crate::config;
@@ -143,6 +143,12 @@ impl Mailer {
     /// The languages that there are templates for, by their tags.
     pub fn locales(&self) -> impl Iterator<Item = &str> {
         self.letterhead.templates.locales()
+    }
+
+    /// In which of these languages somebody with this tag is written to; `None` if there is none for them.
+    #[must_use]
+    pub fn locale_of(&self, tag: &str) -> Option<&str> {
+        self.letterhead.templates.locale_of(tag)
     }
 
     fn write(&self, digest: &Digest, unsubscribe: Option<&Url>, test: bool) -> Result<Mail, MailError> {

@@ -43,6 +43,7 @@ pub fn all(now: DateTime<Utc>, reconnect_url: Option<&str>) -> Vec<Sample> {
     let slack = || item(Broken, "slack", "Slack", 3);
     let notion = || item(Broken, "notion", "Notion", 1);
     let three = || vec![called(slack(), "work"), item(Broken, "googlecalendar", "Google Calendar", 5), notion()];
+    let three_apps = |kind| APPS.iter().take(3).map(|(toolkit, app)| item(kind, toolkit, app, 1)).collect();
     let mixed = || {
         vec![
             called(slack(), "work"),
@@ -62,17 +63,9 @@ pub fn all(now: DateTime<Utc>, reconnect_url: Option<&str>) -> Vec<Sample> {
             "an attempt to connect that did not succeed",
             vec![item(AttemptFailed, "slack", "Slack", 1)],
         ),
-        of(
-            "attempts-failed",
-            "several such attempts",
-            ["slack", "notion", "github"].map(|app| item(AttemptFailed, app, app, 1)).to_vec(),
-        ),
+        of("attempts-failed", "several such attempts", three_apps(AttemptFailed)),
         of("unfinished", "an attempt to connect that nobody finished", vec![item(Unfinished, "slack", "Slack", 1)]),
-        of(
-            "several-unfinished",
-            "several such attempts",
-            ["slack", "notion", "github"].map(|app| item(Unfinished, app, app, 1)).to_vec(),
-        ),
+        of("several-unfinished", "several such attempts", three_apps(Unfinished)),
         of("mixed", "one of each kind, and one more", mixed()),
         of("reminder", "a reminder of one connection", again(vec![slack()])),
         of("reminder-several", "a reminder of several", again(three())),
@@ -120,6 +113,12 @@ pub fn all(now: DateTime<Utc>, reconnect_url: Option<&str>) -> Vec<Sample> {
             vec![item(Broken, "slack", " ", 3)],
         ),
     ]
+}
+
+/// The names of all samples.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    all(DateTime::UNIX_EPOCH, None).iter().map(|sample| sample.name).collect()
 }
 
 /// What samples have in common.

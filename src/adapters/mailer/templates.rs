@@ -37,8 +37,8 @@ const OF_A_LOCALE: [&str; 4] = [SUBJECT, WORDS, TEXT, HTML];
 /// What may stand beside the languages.
 const OF_ALL: [&str; 2] = [TEXT, HTML];
 
-/// The built-in files: path and content.
-pub(super) const BUILT_IN: [(&str, &str); 6] = [
+/// The built-in templates: path in the folder of `mail.templates`, and content.
+pub const BUILT_IN: [(&str, &str); 6] = [
     ("digest.txt", include_str!("templates/digest.txt")),
     ("digest.html", include_str!("templates/digest.html")),
     ("en/subject.txt", include_str!("templates/en/subject.txt")),
@@ -159,7 +159,13 @@ impl Templates {
         self.voices.keys().map(String::as_str)
     }
 
-    /// What a recipient with this language tag reads.
+    /// In which of these languages somebody with this tag is written to; `None` if there is none for them.
+    pub(super) fn locale_of(&self, tag: &str) -> Option<&str> {
+        let family = Tag::parse(tag)?.family();
+        family.iter().find_map(|tag| self.voices.get_key_value(&tag.to_string())).map(|(locale, _)| locale.as_str())
+    }
+
+    /// What a recipient reads.
     pub(super) fn fill(
         &self,
         digest: &Digest,
@@ -167,9 +173,8 @@ impl Templates {
         unsubscribe: Option<&Url>,
         test: bool,
     ) -> Result<Page, MailError> {
-        let family = digest.locale.as_deref().and_then(Tag::parse).map(|tag| tag.family()).unwrap_or_default();
-        let narrow = family.iter().find_map(|tag| self.voices.get(&tag.to_string()));
-        let voice = narrow.or_else(|| self.voices.get(DEFAULT)).expect("the default language is built in");
+        let own = digest.locale.as_deref().and_then(|tag| self.locale_of(tag));
+        let voice = self.voices.get(own.unwrap_or(DEFAULT)).expect("the default language is built in");
         self.fill_as(voice, digest, app_name, unsubscribe, test)
     }
 
