@@ -1,6 +1,5 @@
 //! `mail preview`: what mails say, before anybody gets one.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
@@ -14,14 +13,15 @@ use super::show::{self, Table, count, hint, say};
 use super::{Exit, Outcome};
 use crate::adapters::mailer::{Mailer, samples};
 use crate::adapters::users::UsersSource;
+use crate::audit::Names;
 use crate::config::Config;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::digest;
 use crate::domain::history::History;
-use crate::domain::id::{NotificationId, Toolkit, UserId};
+use crate::domain::id::{NotificationId, UserId};
 use crate::domain::incident::Incident;
 use crate::domain::notification::Digest;
-use crate::domain::port::{Carried, Store};
+use crate::domain::port::Carried;
 
 /// Where buttons lead, and who writes, while that is not configured.
 const RECONNECT_URL: &str = "https://app.example/connections?app={toolkit}&user={user_id}";
@@ -128,7 +128,7 @@ async fn write_all(mailer: &Mailer, digests: &[(&str, Digest)], folder: &Path) -
 /// What a user would be told next.
 enum Next {
     Mail(Box<Digest>),
-    Nothing(String),
+    Nothing(&'static str),
 }
 
 /// The mail that a notifier would write if it saw what the database holds.
@@ -148,10 +148,11 @@ async fn next_mail(user: &UserId, config: &Config, link: &str, now: DateTime<Utc
         .collect();
     let mailed = |incident: &Incident| matches!(carried.get(&incident.id), Some(Carried::Mailed(_)));
     if open.iter().all(mailed) {
-        return Ok(Next::Nothing(match (history, open.is_empty()) {
-            (None, _) => "the user was not checked yet".to_owned(),
-            (_, true) => "nothing of this user is open that is mailed about".to_owned(),
-            (_, false) => "all that is open was mailed".to_owned(),
+        let checked = history.is_some_and(|history| history.observed_at.is_some());
+        return Ok(Next::Nothing(match open.is_empty() {
+            true if !checked => "the user was not checked yet",
+            true => "nothing of this user is open that is mailed about",
+            false => "all that is open was mailed",
         }));
     }
     if let Err(why) = &recipient.email {
@@ -160,7 +161,8 @@ async fn next_mail(user: &UserId, config: &Config, link: &str, now: DateTime<Utc
     if open.iter().any(|incident| carried.get(&incident.id) == Some(&Carried::Held)) {
         hint!("some of it is held: see `notifications list --state held`");
     }
-    let names = names(store.as_ref(), &open).await?;
+    let slugs = open.iter().map(|incident| incident.slot.toolkit.clone()).collect();
+    let names = Names::stored(store.as_ref(), slugs).await?;
     let mut items = digest::items(user, &open, &names, link);
     for item in &mut items {
         if open.iter().any(|incident| incident.id == item.incident && mailed(incident)) {
@@ -179,12 +181,4 @@ async fn next_mail(user: &UserId, config: &Config, link: &str, now: DateTime<Utc
         now,
         items,
     })))
-}
-
-/// The names of the apps, as far as they are stored.
-async fn names(store: &dyn Store, incidents: &[Incident]) -> anyhow::Result<BTreeMap<Toolkit, String>> {
-    let mut slugs: Vec<Toolkit> = incidents.iter().map(|incident| incident.slot.toolkit.clone()).collect();
-    slugs.sort();
-    slugs.dedup();
-    Ok(store.toolkits(&slugs).await?.into_iter().map(|(slug, known)| (slug, known.name)).collect())
 }

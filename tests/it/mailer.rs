@@ -5,7 +5,10 @@
 mod compose;
 mod delivery;
 mod faults;
+mod html;
+mod samples;
 mod security;
+mod templates;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

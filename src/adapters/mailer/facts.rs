@@ -7,7 +7,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::harmless::{NAME, isolated, one_line, person};
-use super::locale::{Day, Tag};
+use super::locale::{Date, Tag};
 use super::message::MailError;
 use crate::domain::incident::IncidentKind;
 use crate::domain::notification::{Digest, DigestItem, Stage};
@@ -63,8 +63,8 @@ pub(super) struct Connection {
     pub(super) alias: Option<String>,
     /// "Slack (work)"
     full: String,
-    #[serde(rename = "day")]
-    pub(super) since: Day,
+    /// The day on which it broke, or was tried.
+    pub(super) date: Date,
     pub(super) url: String,
     #[serde(skip)]
     pub(super) initial: String,
@@ -104,8 +104,7 @@ impl Facts {
             sender: context.app_name.map(isolated),
             name: digest.name.as_deref().and_then(person).map(|name| isolated(&name)),
             kind: if same(|one| one.kind) { first.kind } else { "mixed" },
-            reminder: !stages().any(|stage| stage == Some(Stage::FIRST))
-                && stages().flatten().any(|stage| stage.is_reminder()),
+            reminder: !stages().any(|stage| stage == Some(Stage::FIRST)) && stages().flatten().any(Stage::is_reminder),
             count: connections.len(),
             listed,
             app: same(|one| &one.app).then(|| first.app.clone()),
@@ -140,7 +139,7 @@ fn connection(item: &DigestItem, digest: &Digest, context: Context<'_>) -> Resul
         full: alias.as_ref().map_or_else(|| app.clone(), |alias| format!("{app} ({alias})")),
         app,
         alias,
-        since: Day::of(item.since.with_timezone(&zone), context.months),
+        date: Date::of(item.since.with_timezone(&zone), context.months),
         url: link(&item.reconnect_url)?,
         initial,
     })

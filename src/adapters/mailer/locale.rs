@@ -62,7 +62,7 @@ impl fmt::Display for Tag {
 
 /// A day, taken apart, so that each language puts it together in its own way.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Day {
+pub(super) struct Date {
     day: u32,
     /// "November"
     month: String,
@@ -71,7 +71,7 @@ pub(super) struct Day {
     year: i32,
 }
 
-impl Day {
+impl Date {
     /// The day on which an instant falls, with the month as this locale calls it.
     pub(super) fn of(at: DateTime<Tz>, months: chrono::Locale) -> Self {
         Self {
@@ -131,7 +131,7 @@ mod tests {
             ("ja", "11月"),
             ("tlh", "November"),
         ] {
-            assert_eq!(Day::of(november, tag(locale).months()).month, month, "{locale}");
+            assert_eq!(Date::of(november, tag(locale).months()).month, month, "{locale}");
         }
     }
 

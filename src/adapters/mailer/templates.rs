@@ -16,7 +16,7 @@ use std::{fs, io};
 
 use chrono::{DateTime, Utc};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, HtmlEscape, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, ErrorKind, HtmlEscape, UndefinedBehavior};
 use url::Url;
 
 use super::facts::Context;
@@ -60,7 +60,7 @@ pub enum TemplateError {
         source: io::Error,
     },
     /// Nobody would ever use this file.
-    #[error("mail.templates: {path}: no template is called so: {known}")]
+    #[error("mail.templates: {path}: {known}")]
     Unknown {
         /// Which.
         path: PathBuf,
@@ -94,7 +94,7 @@ pub enum TemplateError {
         /// In which language.
         locale: String,
         /// What is wrong.
-        error: MailError,
+        error: String,
     },
     /// A mail without a link that it must have, or without a subject.
     #[error("mail.templates: {file}: {what} (with sample `{sample}`)")]
@@ -198,7 +198,11 @@ impl Templates {
                 for (app_name, unsubscribe, test) in [(Some("Acme"), Some(&stop), false), (None, None, true)] {
                     let digest = &sample.digest;
                     let page = self.fill_as(voice, digest, app_name, unsubscribe, test).map_err(|error| {
-                        TemplateError::Unfillable { sample: sample.name, locale: voice.locale.to_string(), error }
+                        TemplateError::Unfillable {
+                            sample: sample.name,
+                            locale: voice.locale.to_string(),
+                            error: explain(&error),
+                        }
                     })?;
                     voice.check_page(&page, digest, unsubscribe).map_err(|(file, what)| TemplateError::Incomplete {
                         file,
@@ -260,6 +264,18 @@ impl Voice {
     }
 }
 
+/// The error, with the name of what is undefined: within macros only its place is known.
+fn explain(error: &MailError) -> String {
+    let MailError::Template(inner) = error else { return error.to_string() };
+    let place = inner.range().zip(inner.template_source());
+    match place.and_then(|(range, source)| source.get(range)) {
+        Some(name) if inner.kind() == ErrorKind::UndefinedError && inner.detail().is_none() => {
+            error.to_string().replacen("undefined value", &format!("undefined value: `{name}` is undefined"), 1)
+        }
+        _ => error.to_string(),
+    }
+}
+
 fn syntax() -> Result<SyntaxConfig, minijinja::Error> {
     SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()
 }
@@ -299,7 +315,7 @@ impl Shelf {
                 continue;
             }
             let Some(tag) = Tag::parse(&name) else {
-                let known = "folders are called as languages are, `de` or `pt-BR`".to_owned();
+                let known = "not the tag of a language: call the folder as `de` or `pt-BR`".to_owned();
                 return Err(TemplateError::Unknown { path, known });
             };
             let locale = tag.to_string();
@@ -322,8 +338,10 @@ impl Shelf {
         path: PathBuf,
     ) -> Result<(), TemplateError> {
         if !known.contains(&name) {
-            let place = if locale.is_some() { "in the folder of a language are" } else { "beside the languages are" };
-            return Err(TemplateError::Unknown { path, known: format!("{place} {}", known.join(", ")) });
+            let place =
+                if locale.is_some() { "in the folder of a language" } else { "beside the folders of languages" };
+            let known = format!("no template: {place} there can be {}", known.join(", "));
+            return Err(TemplateError::Unknown { path, known });
         }
         let content =
             fs::read_to_string(&path).map_err(|source| TemplateError::Unreadable { path: path.clone(), source })?;

@@ -114,7 +114,7 @@ impl<'a> Row<'a> {
     fn of(connection: &'a Connection, among_many: bool, phrases: &mut Phrases<'_>) -> Result<Self, Error> {
         let given = Value::from(Serde(connection));
         // A date is not broken at the end of a line.
-        let date = phrases.say("date", &[Value::from(Serde(&connection.since))])?.replace(' ', "\u{a0}");
+        let date = phrases.say("date", &[Value::from(Serde(&connection.date))])?.replace(' ', "\u{a0}");
         let label = phrases.say("label", std::slice::from_ref(&given))?;
         Ok(Self {
             kind: connection.kind,
@@ -144,7 +144,9 @@ impl<'e> Phrases<'e> {
     fn say(&mut self, phrase: &str, given: &[Value]) -> Result<String, Error> {
         let knows = |file: &&mut Captured<'_>| file.state().lookup(phrase).is_some();
         let Some(file) = self.read.iter_mut().find(knows) else {
-            let lacking = format!("there is no macro `{phrase}` in {}", self.files.join(", nor in "));
+            let files = self.files.join(", nor in ");
+            let lacking =
+                format!("there is no macro `{phrase}` in {files}: add it, as the built-in en/words.txt has it");
             return Err(Error::new(ErrorKind::UnknownFunction, lacking));
         };
         file.with_state_mut(|state| state.call_macro(phrase, given)).map(|said| on_one_line(&said))
