@@ -17,7 +17,9 @@ use crate::domain::id::{IncidentId, UserId};
 use crate::domain::incident::Resolution;
 use crate::domain::port::{Observed, SentMail, Store};
 use crate::domain::replay::{Fortune, Held, Mail, Playback, Rules, Unsure, Word, World};
+use crate::domain::slot::Slot;
 use crate::domain::stage::Stage;
+use crate::domain::suppression::{Suppression, Whom};
 
 /// So many rows are read at a time.
 const PAGE: u32 = 2_000;
@@ -94,8 +96,8 @@ struct Report {
     now: Sum,
     other: Sum,
     lines: Vec<Line>,
-    only_now: Vec<Example>,
-    only_other: Vec<Example>,
+    only_now: Named,
+    only_other: Named,
     /// Users who would be mailed either way, but not the same mails at the same times.
     otherwise: usize,
     not_known: Vec<String>,
@@ -117,6 +119,13 @@ struct Line {
     sent: u64,
     now: u64,
     other: u64,
+}
+
+/// Users who would be mailed under one of both alone, and some of them by name.
+#[derive(Debug, Serialize)]
+struct Named {
+    users: usize,
+    examples: Vec<Example>,
 }
 
 /// A user who would be mailed under one of both alone.
@@ -208,7 +217,7 @@ fn rules(config: &Config) -> Rules {
 }
 
 /// What no replay can tell, in sentences.
-fn not_known(configs: [&Config; 2], suppressions: &[crate::domain::suppression::Suppression]) -> Vec<String> {
+fn not_known(configs: [&Config; 2], suppressions: &[Suppression]) -> Vec<String> {
     let mut lines = vec![
         "Of changes before the retention of observations, only the last one of each account is known.".to_owned(),
         "Whoever a sweep did not see change counts as found by it as they were known.".to_owned(),
@@ -216,7 +225,7 @@ fn not_known(configs: [&Config; 2], suppressions: &[crate::domain::suppression::
         "Mail servers take everything, and everybody has an address.".to_owned(),
     ];
     let addresses =
-        suppressions.iter().filter(|one| matches!(one.whom, crate::domain::suppression::Whom::Address(_))).count();
+        suppressions.iter().filter(|one| matches!(one.whom, Whom::Address(_))).count();
     if addresses > 0 {
         lines.push(format!(
             "{} of addresses: whose they are is not stored, so they stop nobody here.",
@@ -242,7 +251,7 @@ async fn mails_sent(store: &dyn Store, since: DateTime<Utc>) -> anyhow::Result<V
 }
 
 /// What a mail says, without the ids that differ from one world to the other.
-type Content = (DateTime<Utc>, Vec<(crate::domain::slot::Slot, Vec<Stage>)>);
+type Content = (DateTime<Utc>, Vec<(Slot, Vec<Stage>)>);
 
 /// The mails of one world, by user.
 fn by_user(world: &World, since: DateTime<Utc>) -> BTreeMap<&UserId, Vec<Content>> {
@@ -318,20 +327,20 @@ fn examples(
     elsewhere: &BTreeMap<&UserId, Vec<Content>>,
     there: &World,
     most: usize,
-) -> Vec<Example> {
-    let only: BTreeMap<_, _> =
-        mailed.iter().filter(|(user, _)| !elsewhere.contains_key(*user)).take(most).collect();
+) -> Named {
+    let only = || mailed.iter().filter(|(user, _)| !elsewhere.contains_key(*user));
+    let users = only().count();
+    let only: BTreeMap<_, _> = only().take(most).collect();
     let mut fortunes: BTreeMap<UserId, Vec<Fortune>> = BTreeMap::new();
     for fortune in there.fortunes().filter(|fortune| only.contains_key(&&fortune.user)) {
         fortunes.entry(fortune.user.clone()).or_default().push(fortune);
     }
-    only.into_iter()
-        .filter_map(|(user, mails)| {
-            let first = mails.first()?.0;
-            let why = why_not(fortunes.get(*user).map(Vec::as_slice).unwrap_or_default());
-            Some(Example { user: (*user).clone(), mails: mails.len(), first, why })
-        })
-        .collect()
+    let examples = only.into_iter().filter_map(|(user, mails)| {
+        let first = mails.first()?.0;
+        let why = why_not(fortunes.get(*user).map(Vec::as_slice).unwrap_or_default());
+        Some(Example { user: (*user).clone(), mails: mails.len(), first, why })
+    });
+    Named { users, examples: examples.collect() }
 }
 
 /// Why a user with these incidents got no mail.
@@ -398,8 +407,8 @@ fn print(report: &Report) {
         let times = |n: usize| count(n as u64, "time", "times");
         say!("\nThe guard trips {} as it is, {} under the other settings.", times(now.trips), times(other.trips));
     }
-    name("no longer mailed", "why not", &report.only_now, now.users);
-    name("mailed as well", "why not as it is", &report.only_other, other.users);
+    name("no longer mailed", "why not", &report.only_now);
+    name("mailed as well", "why not as it is", &report.only_other);
     if report.otherwise > 0 {
         say!(
             "\n{} mailed either way, but at other times or about other things.",
@@ -415,8 +424,9 @@ fn print(report: &Report) {
     }
 }
 
-fn name(what: &str, why: &str, examples: &[Example], _of: usize) {
-    if examples.is_empty() {
+fn name(what: &str, why: &str, named: &Named) {
+    let Named { users, examples } = named;
+    if *users == 0 {
         return;
     }
     let mut table = Table::new([what, "mails", "first (UTC)", why]).numbers(&[1]);
@@ -424,4 +434,8 @@ fn name(what: &str, why: &str, examples: &[Example], _of: usize) {
         table.row([one.user.as_str(), &one.mails.to_string(), &show::instant(one.first), &one.why]);
     }
     say!("\n{table}");
+    match users.saturating_sub(examples.len()) {
+        0 => {}
+        more => say!("and {}", count(more as u64, "more user", "more users")),
+    }
 }
