@@ -8,6 +8,7 @@ mod mail;
 mod mail_preview;
 mod mail_test;
 mod notifications;
+mod policy;
 mod run;
 mod show;
 mod simulate;
@@ -120,6 +121,7 @@ enum Command {
     Status(status::StatusArgs),
     Notifications(notifications::NotificationsArgs),
     Queue(dead::QueueArgs),
+    Policy(policy::PolicyArgs),
     Users(users::UsersArgs),
     Migrate(users::MigrateArgs),
     CheckConfig(check_config::CheckConfigArgs),
@@ -181,6 +183,7 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Status(args) => status::status(&args, &config).await,
         Command::Notifications(args) => notifications::notifications(&args, &config).await,
         Command::Queue(args) => dead::queue(&args, &config).await,
+        Command::Policy(args) => policy::policy(&args, &config).await,
         Command::Users(args) => users::users(&args, &config).await,
         Command::Migrate(args) => users::migrate(&args, &config).await,
         Command::CheckConfig(args) => check_config::check_config(&args, &config, global.config.as_deref()).await,
