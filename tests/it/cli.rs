@@ -5,6 +5,7 @@
 mod demo;
 mod help;
 mod neighbours;
+mod policy;
 mod worker;
 mod wrong;
 
