@@ -6,6 +6,7 @@ mod demo;
 mod help;
 mod mail;
 mod neighbours;
+mod policy;
 mod worker;
 mod wrong;
 

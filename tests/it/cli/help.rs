@@ -46,7 +46,7 @@ fn the_short_help_fits_a_screen() {
 #[test]
 fn a_command_that_can_find_something_says_in_its_help_when_it_exits_with_2() {
     let place = Place::new();
-    for command in [&["sweep"][..], &["check"], &["queue", "dead", "list"], &["users", "import"]] {
+    for command in [&["sweep"][..], &["check"], &["queue", "dead", "list"], &["users", "import"], &["policy", "simulate"]] {
         let help = place.run(&[command, &["--help"]].concat()).out;
         assert!(help.contains("Exit code 2"), "{help}");
     }
