@@ -21,7 +21,7 @@ use crate::domain::id::UserId;
 use crate::domain::notification::NotificationState;
 use crate::domain::sweep::Sweep;
 use crate::shutdown::Shutdown;
-use crate::simulator::{Mix, PopulationSpec, Simulator, SimulatorOptions};
+use crate::simulator::{PopulationSpec, Simulator, SimulatorOptions};
 use crate::telemetry;
 
 /// How many kinds of users are shown of those that were mailed, and of those that were not.
@@ -64,7 +64,7 @@ pub(super) async fn demo(args: &DemoArgs) -> Outcome {
     let now = clock.now();
     let mails = prepare(&args.folder)?;
     let options = SimulatorOptions {
-        population: PopulationSpec { seed: args.seed, users: args.users, mix: Mix::default(), anchor: now },
+        population: PopulationSpec { seed: args.seed, users: args.users, anchor: now, ..PopulationSpec::default() },
         ..SimulatorOptions::default()
     };
     let simulator = Simulator::start(options, Arc::new(move || clock.now())).await?;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::show::{self, say};
 use super::{Exit, Outcome};
 use crate::domain::clock::{Clock, SystemClock};
-use crate::simulator::{self, Latency, Mix, Population, PopulationSpec, RateLimit, SimulatorOptions};
+use crate::simulator::{self, Latency, Population, PopulationSpec, RateLimit, SimulatorOptions};
 
 /// Serve a simulated Composio on loopback.
 ///
@@ -47,7 +47,8 @@ pub(super) struct SimulatorArgs {
 
 pub(super) async fn simulate(args: &SimulatorArgs) -> Outcome {
     let clock = SystemClock;
-    let population = PopulationSpec { seed: args.seed, users: args.users, mix: Mix::default(), anchor: clock.now() };
+    let population =
+        PopulationSpec { seed: args.seed, users: args.users, anchor: clock.now(), ..PopulationSpec::default() };
     if let Some(file) = &args.users_csv {
         let out = std::fs::File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
         Population::new(population.clone())

@@ -28,6 +28,8 @@ pub(super) fn routes(inner: &Arc<Inner>) -> Router {
         .route("/__sim/faults", get(faults).post(set_faults))
         .route("/__sim/heal", post(heal))
         .route("/__sim/break", post(break_some))
+        .route("/__sim/expire", post(expire))
+        .route("/__sim/revive", post(revive))
         .with_state(Arc::clone(inner))
 }
 
@@ -111,5 +113,25 @@ async fn break_some(State(inner): Sim, RawQuery(query): RawQuery) -> Response<Bo
         Some(Whom::Some(count)) => changed(&inner.break_some(count)),
         Some(Whom::One(user)) => changed(inner.break_user(&user).then_some(user).as_slice()),
         None => wrong("say how many (?n=5) or who (?user=user-000001)"),
+    }
+}
+
+fn app(query: Option<&str>) -> Option<String> {
+    list::pairs(query).into_iter().find_map(|(name, value)| (name == "app").then_some(value))
+}
+
+async fn expire(State(inner): Sim, RawQuery(query): RawQuery) -> Response<Body> {
+    match app(query.as_deref()) {
+        Some(slug) if inner.world.expire_app(&slug, (inner.now)()) => {
+            json_answer(StatusCode::OK, &json!({ "expired": slug }))
+        }
+        _ => wrong("say which app (?app=slack)"),
+    }
+}
+
+async fn revive(State(inner): Sim, RawQuery(query): RawQuery) -> Response<Body> {
+    match app(query.as_deref()) {
+        Some(slug) if inner.world.revive_app(&slug) => json_answer(StatusCode::OK, &json!({ "revived": slug })),
+        _ => wrong("say which app has expired (?app=slack)"),
     }
 }

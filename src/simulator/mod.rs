@@ -50,7 +50,7 @@ pub use counters::Counters;
 pub use faults::{FaultKind, Faults, KeyState, Lie, Masking};
 pub use limit::RateLimit;
 pub use persona::{Kind, Persona, personas};
-pub use population::{AppUser, Mix, Population, PopulationSpec};
+pub use population::{AppUser, Favourite, Mix, Population, PopulationSpec};
 pub use truth::{Due, Truth};
 
 use crate::domain::id::UserId;
@@ -300,6 +300,17 @@ impl Simulator {
         self.inner.break_user(user)
     }
 
+    /// All accounts of an app are expired since an instant, as when its provider is away for long or its secret was rotated. The
+    /// truth stays as it is: nobody should be mailed about that. `false`: no app has this slug.
+    pub fn expire_app(&self, slug: &str, since: DateTime<Utc>) -> bool {
+        self.inner.world.expire_app(slug, since)
+    }
+
+    /// The app is back: its accounts are as they were. `false`: it had not expired.
+    pub fn revive_app(&self, slug: &str) -> bool {
+        self.inner.world.revive_app(slug)
+    }
+
     /// How to point a worker or an SDK at it, for people.
     pub fn instructions(&self) -> String {
         let (url, key) = (self.url(), self.api_key());
@@ -314,7 +325,8 @@ impl Simulator {
              counters    curl {url}/__sim/counters\n\
              faults      curl {url}/__sim/faults -d '{{\"rate\": 0.1, \"kinds\": [\"internal_error\", \"slow\"]}}'\n\
              heal        curl -X POST '{url}/__sim/heal?n=5'\n\
-             break       curl -X POST '{url}/__sim/break?n=5'\n",
+             break       curl -X POST '{url}/__sim/break?n=5'\n\
+             outage      curl -X POST '{url}/__sim/expire?app=slack', over: '{url}/__sim/revive?app=slack'\n",
             users = self.population().spec().users,
             seed = self.population().spec().seed,
         )

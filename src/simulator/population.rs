@@ -58,12 +58,23 @@ pub struct PopulationSpec {
     pub mix: Mix,
     /// The instant that the accounts' ages count back from; a sensible one is not after the simulator's clock.
     pub anchor: DateTime<Utc>,
+    /// An app that more users begin with than chance would have.
+    pub favourite: Option<Favourite>,
+}
+
+/// An app that many users have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Favourite {
+    /// Its slug.
+    pub app: &'static str,
+    /// So many of a hundred users have it for their first app; the others come by it as by any other.
+    pub percent_of_users: u8,
 }
 
 impl Default for PopulationSpec {
     fn default() -> Self {
         let anchor = DateTime::from_timestamp(1_793_491_200, 0).unwrap_or_default();
-        Self { seed: 1, users: 300, mix: Mix::default(), anchor }
+        Self { seed: 1, users: 300, mix: Mix::default(), anchor, favourite: None }
     }
 }
 
@@ -234,7 +245,7 @@ impl Population {
                 .max(created + (self.spec.anchor - created) / 2)
                 .max(self.spec.anchor - TimeDelta::days(2) - jitter),
         };
-        let start = usize::try_from(mix(seed, number, 42) % 14).unwrap_or(0);
+        let start = self.first_app(number);
         Account {
             id: account_id(seed, number, index, template.lead),
             owner: match template.owner {
@@ -254,6 +265,17 @@ impl Population {
             is_shared: template.owner != Owner::Me,
             redirect_url: None,
         }
+    }
+
+    /// Where a user's count of apps begins.
+    fn first_app(&self, number: u64) -> usize {
+        let seed = self.spec.seed;
+        let by_chance = usize::try_from(mix(seed, number, 42) % 14).unwrap_or(0);
+        let favourite = self
+            .spec
+            .favourite
+            .filter(|favourite| chance::below(mix(seed, number, 43), 100) < u64::from(favourite.percent_of_users));
+        favourite.and_then(|favourite| super::catalog::position(favourite.app)).unwrap_or(by_chance)
     }
 
     /// What a user's persona says they are mailed about.

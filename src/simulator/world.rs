@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::account::Account;
 use super::list::Query;
-use super::persona::{Email, IdStyle, Reason, TIMED_OUT};
+use super::persona::{Email, IdStyle, PERMANENT, Reason, TIMED_OUT};
 use super::population::Population;
 use super::truth::{Due, Truth};
 use crate::domain::id::UserId;
@@ -41,6 +41,8 @@ struct State {
     deadlines: BTreeSet<(DateTime<Utc>, String)>,
     /// What users are mailed about, where it is no longer what their persona says.
     due: HashMap<String, Vec<Due>>,
+    /// Apps whose accounts have all expired, by slug, and since when: what is ACTIVE by itself is listed as EXPIRED.
+    expired_apps: HashMap<String, DateTime<Utc>>,
     /// Lists of the whole project, by query: which accounts, in which order.
     lists: HashMap<String, (u64, Arc<Vec<String>>)>,
 }
@@ -78,6 +80,18 @@ impl State {
         }
         rows.extend(self.added.get(user).into_iter().flatten().cloned());
         rows
+    }
+
+    /// The account as it is listed while its app may be in trouble.
+    fn shown(&self, mut account: Account) -> Account {
+        if account.status == "ACTIVE"
+            && let Some(since) = self.expired_apps.get(account.slug())
+        {
+            account.status = "EXPIRED";
+            account.reason = Reason::Text(PERMANENT);
+            account.updated = account.updated.max(*since);
+        }
+        account
     }
 
     /// Writes an account back, wherever it is kept.
@@ -153,7 +167,8 @@ impl World {
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Account> {
-        self.read().find(&self.population, id)
+        let state = self.read();
+        state.find(&self.population, id).map(|account| state.shown(account))
     }
 
     /// The accounts a query asks for, in its order: `page` of them and how many there are in all. `within` cuts the page
@@ -164,6 +179,7 @@ impl World {
             let mut rows: Vec<Account> = users
                 .iter()
                 .flat_map(|user| state.visible_to(&self.population, user))
+                .map(|account| state.shown(account))
                 .filter(|account| query.wants(account))
                 .collect();
             query.sort(&mut rows);
@@ -191,7 +207,8 @@ impl World {
     }
 
     fn pick(&self, state: &State, ids: &[String], within: std::ops::Range<usize>) -> Vec<Account> {
-        ids.iter().skip(within.start).take(within.len()).filter_map(|id| state.find(&self.population, id)).collect()
+        let page = ids.iter().skip(within.start).take(within.len());
+        page.filter_map(|id| state.find(&self.population, id)).map(|account| state.shown(account)).collect()
     }
 
     /// The ids of every account of the project that a query asks for, in order. Costs a walk over the population.
@@ -199,8 +216,8 @@ impl World {
         let state = self.read();
         let born = state.added.values().flatten().cloned();
         let original = (0..self.population.spec().users).flat_map(|number| self.population.rows(number));
-        let mut rows: Vec<Account> =
-            original.filter_map(|row| state.settle(row)).chain(born).filter(|account| query.wants(account)).collect();
+        let all = original.filter_map(|row| state.settle(row)).chain(born).map(|account| state.shown(account));
+        let mut rows: Vec<Account> = all.filter(|account| query.wants(account)).collect();
         query.sort(&mut rows);
         rows.into_iter().map(|account| account.id).collect()
     }

@@ -7,9 +7,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::World;
 use crate::domain::id::UserId;
 use crate::simulator::account::Account;
-use crate::simulator::chance;
 use crate::simulator::persona::{Breaks, CALLBACK_FAILED, Email, IdStyle, Kind, PERMANENT, Reason};
 use crate::simulator::population::{account_id, due};
+use crate::simulator::{catalog, chance};
 
 /// How long an attempt may take.
 const PATIENCE: TimeDelta = TimeDelta::minutes(10);
@@ -177,6 +177,25 @@ impl World {
         let mut due = state.due(&self.population, number, &user);
         due.retain(|due| due.account.as_str() != account.id);
         state.due.insert(account.owner.clone(), due);
+    }
+
+    /// All accounts of an app expire at once: its provider is away, or its secret was rotated. That is nobody's to be mailed
+    /// about, so the truth stays as it is. `false`: no app has this slug.
+    pub(in crate::simulator) fn expire_app(&self, slug: &str, now: DateTime<Utc>) -> bool {
+        let known = catalog::position(slug).is_some();
+        if known {
+            let mut state = self.write();
+            state.version += 1;
+            state.expired_apps.insert(slug.to_owned(), now);
+        }
+        known
+    }
+
+    /// What [`Self::expire_app`] did is over: the accounts are as they were. `false`: it had not been done.
+    pub(in crate::simulator) fn revive_app(&self, slug: &str) -> bool {
+        let mut state = self.write();
+        state.version += 1;
+        state.expired_apps.remove(slug).is_some()
     }
 
     /// Heals the first `count` users who are to be mailed about exactly one broken connection, by number; returns them.
