@@ -76,10 +76,7 @@ fn page(story: &Explanation) -> String {
     }
     if !story.obstacles.is_empty() {
         lines.push("\nWhat keeps mail from leaving".to_owned());
-        lines.extend(story.obstacles.iter().map(|obstacle| match obstacle.until {
-            Some(until) => format!(" {} (until {})", obstacle.text, show::instant(until)),
-            None => format!(" {}", obstacle.text),
-        }));
+        lines.extend(story.obstacles.iter().map(|obstacle| format!(" {}", obstacle.text)));
     }
     if !story.timeline.is_empty() {
         lines.push("\nTimeline (UTC)".to_owned());

@@ -134,12 +134,19 @@ impl Facts {
             Lot::Ambiguous { held: true } => {
                 "nobody knows whether its mail went out, and it is held for you to decide".to_owned()
             }
-            Lot::Ambiguous { held: false } => "nobody knows yet whether its mail went out".to_owned(),
+            Lot::Ambiguous { held: false } => {
+                "its mail was being handed to the mail server, and it is not known yet whether it went out".to_owned()
+            }
             Lot::Failed(failed) => match &failed.error {
                 Some(why) => format!("the mail failed for good: {why}"),
                 None => "the mail failed for good".to_owned(),
             },
-            Lot::Unreachable(why) => format!("the user cannot be reached: {why}"),
+            Lot::Unreachable(why) => match self.presence {
+                Presence::Known { reach: Reach::Address, .. } => {
+                    format!("the user could not be reached when the mail was due ({why}); there is an address now")
+                }
+                _ => format!("the user cannot be reached: {why}"),
+            },
             Lot::NotAdmitted => "notify.only_to does not admit the user's address".to_owned(),
             Lot::Guard(trip) => self.trip(*trip).map_or_else(|| "the outage guard holds it".to_owned(), guarded),
             Lot::Held(name) => format!("it is held under the name {name}"),
@@ -163,9 +170,9 @@ impl Facts {
 /// What the guard said.
 fn guarded(trip: &Trip) -> String {
     let tripped = &trip.tripped;
-    let verb = if trip.state == TripState::Releasing { "is releasing" } else { "holds" };
+    let how = if trip.state == TripState::Releasing { "; it is being released, a few users first" } else { "" };
     format!(
-        "the outage guard {verb} it since {}, because {} of {} connections ({}) of {} broke at once",
+        "the outage guard holds it since {}, because {} of {} connections ({}) of {} broke at once{how}",
         words::on(trip.tripped_at),
         tripped.broken,
         tripped.broken + tripped.healthy,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::fate::{Fate, Lot};
 use super::words::{self, on};
 use super::{Facts, Presence};
+use crate::domain::id::IncidentId;
 use crate::domain::incident::{Incident, IncidentKind, Resolution};
 use crate::domain::notification::NotificationState;
 use crate::domain::port::{CheckOutcome, LastCheck};
@@ -160,8 +161,7 @@ impl Facts {
             return (Gist::NotRead, vec![why]);
         }
         let mut told: Vec<(Gist, String)> = Vec::new();
-        let last = self.last_ended();
-        if let Some((at, incidents)) = &last
+        if let Some((at, incidents)) = &self.last_ended()
             && incidents.iter().any(|incident| matches!(incident.resolved, Some((_, how)) if is_relief(how)))
         {
             told.push((Gist::Recovered, self.ended(*at, incidents)));
@@ -175,7 +175,7 @@ impl Facts {
             (Gist::ByChoice, Verdict::ByChoice),
             (Gist::Unknown, Verdict::Unknown),
         ];
-        for (gist, verdict) in groups {
+        for (gist, verdict) in groups.into_iter().filter(|_| self.presence != Presence::Gone) {
             let slots: Vec<&SlotVerdict> = verdicts.iter().filter(|about| about.verdict == verdict).collect();
             if let Some(first) = slots.first() {
                 let names: Vec<String> = slots.iter().map(|about| self.connection_name(&about.slot)).collect();
@@ -189,6 +189,9 @@ impl Facts {
         told.sort_by_key(|(gist, _)| *gist);
         if let Some((gist, _)) = told.first() {
             return (*gist, told.into_iter().map(|(_, text)| text).collect());
+        }
+        if self.presence == Presence::Gone {
+            return (Gist::Deleted, Vec::new());
         }
         if verdicts.is_empty() {
             return (Gist::NoConnections, vec!["The user has no connections.".to_owned()]);
@@ -207,14 +210,14 @@ impl Facts {
     /// How it ended, and whether anybody was mailed before.
     fn ended(&self, at: DateTime<Utc>, incidents: &[&Incident]) -> String {
         let apps = words::list(&self.subjects(incidents.iter().copied()));
-        let was = if incidents.len() == 1 { "was" } else { "were" };
+        let was = if incidents.len() == 1 { "it was" } else { "they were" };
         let how = incidents.first().and_then(|incident| incident.resolved).map_or("", |(_, how)| words::end(how));
         let ids: Vec<_> = incidents.iter().map(|incident| incident.id).collect();
-        let carries = |listed: &[crate::domain::id::IncidentId]| listed.iter().any(|id| ids.contains(id));
+        let carries = |listed: &[IncidentId]| listed.iter().any(|id| ids.contains(id));
         let about = self.trail.notifications.iter().filter(|one| carries(&one.incidents));
         match about.filter_map(|one| (one.state == NotificationState::Sent).then_some(one.sent_at?)).min() {
-            Some(sent) => format!("Mailed about {apps} on {}; it {was} {how} by {}.", on(sent), on(at)),
-            None => format!("Not mailed about {apps}: {apps} {was} {how} by {}, before any mail left.", on(at)),
+            Some(sent) => format!("Mailed about {apps} on {}; {was} {how} by {}.", on(sent), on(at)),
+            None => format!("Not mailed about {apps}: {was} {how} by {}, before any mail left.", on(at)),
         }
     }
 

@@ -42,7 +42,7 @@ pub use gather::Explainer;
 pub use gist::Gist;
 pub use obstacle::Obstacle;
 pub use outlook::Outlook;
-pub use timeline::{Event, What};
+pub use timeline::{Event, Told, What};
 
 /// What a story is made of.
 #[derive(Debug, Clone)]

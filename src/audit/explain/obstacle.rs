@@ -51,8 +51,9 @@ impl Facts {
             let name = self.connection_name(&incident.slot);
             if let Some(until) = fate.standing.flapping_until(self.now) {
                 let text = format!(
-                    "{name} broke {} times lately; from {FLAPPING_INCIDENTS} times on its owner is left alone",
-                    fate.standing.openings.len()
+                    "{name} broke {} times lately; from {FLAPPING_INCIDENTS} times on its owner is left alone, until {}",
+                    fate.standing.openings.len(),
+                    on(until)
                 );
                 add("flapping", text, Some(until));
             }

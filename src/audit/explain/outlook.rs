@@ -80,7 +80,10 @@ impl Facts {
         let policy = &self.rules.policy;
         let zone = self.zone();
         let mut at = self.active().map_or(self.now, |active| active.due_at.max(self.now));
-        let mut why = None;
+        let mut why = match self.situation.next(policy, zone, self.now) {
+            Next::Wait { why, .. } => Some(why),
+            _ => None,
+        };
         for _ in 0..STEPS {
             let later = match self.situation.next(policy, zone, at) {
                 Next::Send { list, .. } => return Some(Coming { at, list, why }),
@@ -124,13 +127,13 @@ impl Facts {
             .collect();
         let what = capitalized(&words::list(&parts));
         let leaves = if parts.len() == 1 { "leaves" } else { "leave, in one mail," };
-        let open = coming.list.len();
+        let staged = coming.list.len() - mentions.len();
         let when = if coming.at > self.now {
             format!("on {}", on(coming.at))
         } else {
             "as soon as a worker gets to it".to_owned()
         };
-        let mut text = format!("{what} {leaves} {when}, unless {} reconnected before", words::it_is(open));
+        let mut text = format!("{what} {leaves} {when}, unless {} reconnected before", words::it_is(staged));
         if let Some(why) = coming.why {
             text = format!("{text}; it waits for {}", why.as_str());
         }

@@ -28,6 +28,15 @@ pub struct Event {
     pub text: String,
 }
 
+/// A stage of an incident that a notification consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// Which incident.
+    pub incident: IncidentId,
+    /// `0` is the first mail, `n` the n-th reminder.
+    pub stage: Stage,
+}
+
 /// What kind of thing happened, and to which row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -61,7 +70,7 @@ pub enum What {
         /// Where it stands.
         state: NotificationState,
         /// Which stages it consumed of which incidents.
-        stages: Vec<(IncidentId, Stage)>,
+        stages: Vec<Told>,
         /// How often it was tried.
         tries: u32,
         /// The `Message-ID` of its mail, if one left.
@@ -191,12 +200,12 @@ impl Facts {
     }
 
     fn notified(&self, one: &Notification) -> Event {
-        let stages: Vec<(IncidentId, Stage)> = self
+        let stages: Vec<Told> = self
             .trail
             .listed
             .iter()
             .filter(|(id, _, _)| *id == one.id)
-            .map(|(_, incident, stage)| (*incident, *stage))
+            .map(|(_, incident, stage)| Told { incident: *incident, stage: *stage })
             .collect();
         let domain = self.rules.domain.as_deref();
         let left = one.state == NotificationState::Sent || one.ambiguous > 0;
@@ -222,10 +231,10 @@ impl Facts {
         }
     }
 
-    fn outcome(&self, one: &Notification, stages: &[(IncidentId, Stage)], message_id: Option<&str>) -> String {
+    fn outcome(&self, one: &Notification, stages: &[Told], message_id: Option<&str>) -> String {
         let of = |id: IncidentId| self.trail.incidents.iter().filter(move |incident| incident.id == id);
         let mut by_stage: BTreeMap<Stage, Vec<&Incident>> = BTreeMap::new();
-        for (incident, stage) in stages {
+        for Told { incident, stage } in stages {
             by_stage.entry(*stage).or_default().extend(of(*incident));
         }
         let told = |(stage, incidents): (&Stage, &Vec<&Incident>)| {
@@ -250,11 +259,8 @@ impl Facts {
             NotificationState::Failed => format!("no mail{about}: failed for good{why}"),
             NotificationState::Unreachable => format!("no mail{about}: unreachable{why}"),
         };
-        if one.attempts > 0 {
-            text = match one.attempts {
-                1 => format!("{text}; 1 try failed"),
-                tries => format!("{text}; {tries} tries failed"),
-            };
+        if one.attempts > u32::from(one.state == NotificationState::Sent) {
+            text = format!("{text}; tries: {}", one.attempts);
         }
         if one.ambiguous > 0 {
             text = format!("{text}; {} of unknown outcome", one.ambiguous);
