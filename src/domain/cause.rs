@@ -197,9 +197,7 @@ pub fn of(pattern: Pattern, status: &str, because: Option<&str>, toolkit: &str) 
         (Sign::Attempt, _) => vec![CALLBACK, DECLINED],
         (Sign::Outage, Pattern::AtOnce) => vec![OUTAGE, secret],
         (Sign::Outage, Pattern::Repeatedly) => vec![OUTAGE, no_refresh],
-        (Sign::Refused, Pattern::AtOnce) => {
-            [secret, APP_GONE].into_iter().chain(testing).chain([admin]).collect()
-        }
+        (Sign::Refused, Pattern::AtOnce) => [secret, APP_GONE].into_iter().chain(testing).chain([admin]).collect(),
         (Sign::Nothing, Pattern::AtOnce) => [OUTAGE, secret, APP_GONE].into_iter().chain(testing).collect(),
         (Sign::Refused | Sign::Nothing, Pattern::Repeatedly) => {
             testing.into_iter().chain([no_refresh, SHARED_TOKEN, admin]).collect()
@@ -309,7 +307,16 @@ fn provider(toolkit: &str) -> Provider {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| toolkit.starts_with(prefix));
     if starts(&["google", "gmail", "youtube", "googlecalendar"]) {
         Provider::Google
-    } else if starts(&["microsoft", "outlook", "one_drive", "onedrive", "share_point", "sharepoint", "excel", "dynamics365"]) {
+    } else if starts(&[
+        "microsoft",
+        "outlook",
+        "one_drive",
+        "onedrive",
+        "share_point",
+        "sharepoint",
+        "excel",
+        "dynamics365",
+    ]) {
         Provider::Microsoft
     } else if starts(&["jira", "confluence", "atlassian"]) {
         Provider::Atlassian
@@ -357,7 +364,11 @@ mod tests {
             (Repeatedly, "EXPIRED", None, "linear", NO_REFRESH),
             (Repeatedly, "EXPIRED", Some(reason::MAX_AUTH_FAILURES), "linear", OUTAGE),
         ] {
-            assert_eq!(first(pattern, status, because, toolkit), expected, "{pattern:?} {status} {because:?} {toolkit}");
+            assert_eq!(
+                first(pattern, status, because, toolkit),
+                expected,
+                "{pattern:?} {status} {because:?} {toolkit}"
+            );
         }
     }
 
@@ -387,10 +398,19 @@ mod tests {
     #[test]
     fn what_mail_servers_say_leads_to_the_setting_to_look_at() {
         for (error, expected) in [
-            ("the mail server answered 535 to AUTH: check mail.smtp.username and mail.smtp.password", "refuses the login"),
+            (
+                "the mail server answered 535 to AUTH: check mail.smtp.username and mail.smtp.password",
+                "refuses the login",
+            ),
             ("the mail server answered 530 to MAIL: 5.7.0 Must issue a STARTTLS command first", "be encrypted"),
-            ("the connection to the mail server failed at TLS: invalid peer certificate: UnknownIssuer", "be encrypted"),
-            ("the connection to the mail server failed at connect: Connection refused (os error 111)", "does not answer"),
+            (
+                "the connection to the mail server failed at TLS: invalid peer certificate: UnknownIssuer",
+                "be encrypted",
+            ),
+            (
+                "the connection to the mail server failed at connect: Connection refused (os error 111)",
+                "does not answer",
+            ),
             ("the mail server did not answer connect within 10s", "does not answer"),
             ("the mail server answered 550 to MAIL: 5.7.26 unauthenticated sender", "does not accept this sender"),
             ("the mail server answered 450 to RCPT: 4.7.28 too many messages", "fewer mails"),
@@ -400,7 +420,11 @@ mod tests {
             assert!(cause.cause.contains(expected), "{error}: {}", cause.cause);
         }
         for own in ["550 to RCPT: 5.1.1 no such user", "452 to RCPT: 4.2.2 mailbox full"] {
-            assert_eq!(of_mail_error(&format!("the mail server answered {own}")), None, "it is about that mailbox alone");
+            assert_eq!(
+                of_mail_error(&format!("the mail server answered {own}")),
+                None,
+                "it is about that mailbox alone"
+            );
         }
     }
 }

@@ -82,8 +82,7 @@ impl Message {
     /// One line that says what it is about.
     #[must_use]
     pub fn title(&self) -> String {
-        let (told, resolved) =
-            if self.firing.is_empty() { (&self.ended, "Resolved: ") } else { (&self.firing, "") };
+        let (told, resolved) = if self.firing.is_empty() { (&self.ended, "Resolved: ") } else { (&self.firing, "") };
         match told.as_slice() {
             [one] => format!("{resolved}{}", one.condition.summary),
             several => format!("{resolved}{} ({} alerts)", heading(&self.kind), several.len()),

@@ -75,7 +75,9 @@ fn over(alert: &Alert) -> String {
 fn part_text(part: &Part) -> String {
     match part {
         Part::Text(text) => escaped(text),
-        Part::List(entries) => entries.iter().map(|entry| format!("• {}", escaped(entry))).collect::<Vec<_>>().join("\n"),
+        Part::List(entries) => {
+            entries.iter().map(|entry| format!("• {}", escaped(entry))).collect::<Vec<_>>().join("\n")
+        }
         Part::Commands(lines) => format!("```\n{}\n```", escaped(&lines.join("\n"))),
     }
 }
@@ -100,7 +102,8 @@ fn cut(text: &str, max: usize) -> String {
         return text.to_owned();
     }
     let mut kept: String = text.chars().take(max - END.chars().count()).collect();
-    let tail = kept.rfind('&').filter(|at| kept.get(*at..).is_some_and(|escape| escape.len() < 5 && !escape.contains(';')));
+    let tail =
+        kept.rfind('&').filter(|at| kept.get(*at..).is_some_and(|escape| escape.len() < 5 && !escape.contains(';')));
     kept.truncate(tail.unwrap_or(kept.len()));
     let is_open = kept.matches("```").count() % 2 == 1;
     kept + if is_open { END } else { "…" }

@@ -23,6 +23,8 @@ use crate::domain::notification::EmailAddress;
 
 /// The longest subject, in characters; the mail itself says all of it.
 const SUBJECT: usize = 150;
+/// So many alerts are told in full, and so many that have ended are named.
+const SHOWN: usize = 20;
 const HTML: &str = "operator.html";
 
 /// What the HTML part is filled with.
@@ -34,6 +36,7 @@ struct Words<'a> {
     several: bool,
     firing: Vec<Fires<'a>>,
     ended: Vec<String>,
+    more: Option<String>,
     foot: &'a str,
 }
 
@@ -85,7 +88,7 @@ impl Mailer {
 fn text(message: &Message, title: &str, foot: &str) -> String {
     let several = message.firing.len() + message.ended.len() > 1;
     let mut blocks = vec![title.to_owned()];
-    for alert in &message.firing {
+    for alert in message.firing.iter().take(SHOWN) {
         if several {
             let summary = &alert.condition.summary;
             blocks.push(format!("{summary}\n{}", "-".repeat(summary.chars().count().min(72))));
@@ -94,9 +97,10 @@ fn text(message: &Message, title: &str, foot: &str) -> String {
         blocks.push(format!("Since {}", instant(alert.since)));
     }
     if !message.ended.is_empty() {
-        let ended: Vec<String> = message.ended.iter().map(|alert| format!("- {}", over(alert))).collect();
+        let ended: Vec<String> = message.ended.iter().take(SHOWN).map(|alert| format!("- {}", over(alert))).collect();
         blocks.push(format!("Over:\n{}", ended.join("\n")));
     }
+    blocks.extend(more(message));
     blocks.push(format!("-- \n{foot}"));
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n") + "\n"
@@ -115,13 +119,15 @@ fn html(message: &Message, title: &str, foot: &str) -> Result<String, MailError>
         firing: message
             .firing
             .iter()
+            .take(SHOWN)
             .map(|alert| Fires {
                 summary: &alert.condition.summary,
                 since: instant(alert.since),
                 parts: parts(&alert.condition.detail),
             })
             .collect(),
-        ended: message.ended.iter().map(over).collect(),
+        ended: message.ended.iter().take(SHOWN).map(over).collect(),
+        more: more(message),
         foot,
     };
     let mut environment = Environment::new();
@@ -129,6 +135,11 @@ fn html(message: &Message, title: &str, foot: &str) -> Result<String, MailError>
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.add_template(HTML, include_str!("operator.html"))?;
     Ok(environment.get_template(HTML)?.render(Value::from(Serde(words)))?)
+}
+
+fn more(message: &Message) -> Option<String> {
+    let hidden = message.firing.len().saturating_sub(SHOWN) + message.ended.len().saturating_sub(SHOWN);
+    (hidden > 0).then(|| format!("And {hidden} more."))
 }
 
 fn over(alert: &Alert) -> String {

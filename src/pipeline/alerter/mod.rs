@@ -30,7 +30,7 @@ use crate::domain::clock::Clock;
 use crate::domain::guard::GuardRules;
 use crate::domain::id::{AlertId, Toolkit};
 use crate::domain::lease::Lease;
-use crate::domain::port::{Store, StoreResult, TripDetail, VitalSigns};
+use crate::domain::port::{Store, StoreError, StoreResult, TripDetail, VitalSigns};
 use conditions::{AppNames, Expected, Patience, STUCK_FOR, Suspicion};
 use deliver::Postman;
 
@@ -38,8 +38,11 @@ use deliver::Postman;
 const RECENT: TimeDelta = TimeDelta::hours(1);
 /// A sweep that failed is worth telling of for as long as another is not due yet, and a day at least.
 const FAILED_SWEEP: TimeDelta = TimeDelta::days(1);
-/// Trips that are told of at once, and users that each shows.
-const TRIPS: u32 = 50;
+/// Trips that are told of at once.
+const TRIPS: u32 = 1_000;
+/// So many of them, the newest, with reasons and a sample.
+const DETAILED: usize = 50;
+/// Users that each shows.
 const SAMPLE: u32 = 5;
 
 /// What each look at the store judges.
@@ -121,7 +124,7 @@ impl Alerter {
     }
 
     /// What can be seen now, and of which kinds that is all. What cannot be looked at is not judged: its alerts stay as they are.
-    async fn look(&self, now: DateTime<Utc>) -> (Vec<&'static str>, Vec<Suspicion>, Option<crate::domain::port::StoreError>) {
+    async fn look(&self, now: DateTime<Utc>) -> (Vec<&'static str>, Vec<Suspicion>, Option<StoreError>) {
         let (mut judged, mut suspicions, mut failed) = (Vec::new(), Vec::new(), None);
         let mut take = |kinds: &[&'static str], seen: StoreResult<Vec<Suspicion>>| match seen {
             Ok(seen) => {
@@ -139,7 +142,11 @@ impl Alerter {
     async fn look_at_trips(&self) -> StoreResult<Vec<Suspicion>> {
         let mut details: Vec<TripDetail> = Vec::new();
         for trip in self.store.trips(true, TRIPS).await? {
-            details.extend(self.store.trip_detail(trip.id, SAMPLE).await?);
+            if details.len() < DETAILED {
+                details.extend(self.store.trip_detail(trip.id, SAMPLE).await?);
+            } else {
+                details.push(TripDetail { trip, reasons: Vec::new(), sample: Vec::new() });
+            }
         }
         let apps = details.iter().filter_map(|detail| detail.trip.tripped.scope.toolkit().cloned()).collect();
         Ok(conditions::of_trips(&details, &self.guard, &self.names(apps).await?))

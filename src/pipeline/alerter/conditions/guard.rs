@@ -28,7 +28,12 @@ pub fn of_trips(trips: &[TripDetail], rules: &GuardRules, names: &AppNames) -> V
 fn summary(detail: &TripDetail, names: &AppNames) -> String {
     let tripped = &detail.trip.tripped;
     let all = tripped.broken + tripped.healthy;
-    let numbers = format!("{} of {} ({})", number(tripped.broken), count(all, "connection", "connections"), percent(tripped.share()));
+    let numbers = format!(
+        "{} of {} ({})",
+        number(tripped.broken),
+        count(all, "connection", "connections"),
+        percent(tripped.share())
+    );
     match &tripped.scope {
         Scope::AuthConfig { toolkit, auth_config } => {
             let app = app_name(names, toolkit.as_str());
@@ -66,7 +71,10 @@ fn explained(detail: &TripDetail, rules: &GuardRules) -> String {
         listed("Some of the users and accounts:", sample),
         [
             command(&format!("guard show {id}"), "what is held, and why"),
-            command(&format!("guard release {id}"), "their owners must act: check each again, then mail, the first few first"),
+            command(
+                &format!("guard release {id}"),
+                "their owners must act: check each again, then mail, the first few first",
+            ),
             command(&format!("guard discard {id}"), "never mail about these"),
         ]
         .join("\n"),

@@ -59,7 +59,10 @@ pub fn of_mails(hour: &VitalSigns, sent_lately: u64) -> Vec<Suspicion> {
         let detail = explained(
             "Nothing is lost: they are tried again with growing waits (notify.retry), and what heals meanwhile is left out.",
             &stuck,
-            &[command("check-config", "tries every connection"), command("notifications list --state pending", "who waits")],
+            &[
+                command("check-config", "tries every connection"),
+                command("notifications list --state pending", "who waits"),
+            ],
         );
         suspicions.push(Suspicion::certain(kind::NOTIFICATIONS, "stuck", summary, detail).lasting(STUCK_FOR));
     }
@@ -67,16 +70,12 @@ pub fn of_mails(hour: &VitalSigns, sent_lately: u64) -> Vec<Suspicion> {
 }
 
 fn explained(what_follows: &str, errors: &[(String, u64)], commands: &[String]) -> String {
-    let by_error: Vec<String> = errors.iter().map(|(error, n)| format!("- {} × {}", number(*n), quoted(error))).collect();
+    let by_error: Vec<String> =
+        errors.iter().map(|(error, n)| format!("- {} × {}", number(*n), quoted(error))).collect();
     let causes = causes(errors.iter().filter_map(|(error, _)| cause::of_mail_error(error)));
     let causes =
         if causes.is_empty() { String::new() } else { format!("What it usually means:\n{}", causes.join("\n")) };
-    paragraphs([
-        what_follows.to_owned(),
-        format!("By error:\n{}", by_error.join("\n")),
-        causes,
-        commands.join("\n"),
-    ])
+    paragraphs([what_follows.to_owned(), format!("By error:\n{}", by_error.join("\n")), causes, commands.join("\n")])
 }
 
 fn total(errors: &[(String, u64)]) -> u64 {

@@ -111,7 +111,13 @@ fn count(n: u64, one: &str, many: &str) -> String {
 /// A span of time, in its largest two units.
 fn span(span: TimeDelta) -> String {
     let seconds = span.to_std().unwrap_or_default().as_secs();
-    let grain = if seconds >= 86_400 { 3_600 } else if seconds >= 60 { 60 } else { 1 };
+    let grain = if seconds >= 86_400 {
+        3_600
+    } else if seconds >= 60 {
+        60
+    } else {
+        1
+    };
     written(Duration::from_secs(seconds / grain * grain))
 }
 

@@ -53,7 +53,9 @@ fn flapping(toolkit: &str, auth_config: &str, group: &Flapping<'_>, names: &AppN
     let reasons: Vec<String> = group
         .reasons
         .iter()
-        .map(|(because, slots)| format!("- {} {}", number(*slots), because.map_or("without a reason".to_owned(), quoted)))
+        .map(|(because, slots)| {
+            format!("- {} {}", number(*slots), because.map_or("without a reason".to_owned(), quoted))
+        })
         .collect();
     let likely =
         group.reasons.iter().flat_map(|(because, _)| cause::of(Pattern::Repeatedly, "EXPIRED", *because, toolkit));
