@@ -22,7 +22,7 @@ CREATE INDEX auditor_incidents_looks ON auditor_incidents (look_at) WHERE resolv
 CREATE INDEX auditor_incidents_free ON auditor_incidents (opened_at, toolkit, auth_config)
     WHERE resolved_at IS NULL AND trip_id IS NULL;
 -- What a trip holds or held.
-CREATE INDEX auditor_incidents_by_trip ON auditor_incidents (trip_id, user_id) WHERE trip_id IS NOT NULL;
+CREATE INDEX auditor_incidents_by_trip ON auditor_incidents (trip_id, guard, user_id) WHERE trip_id IS NOT NULL;
 -- Slots that break again and again.
 CREATE INDEX auditor_incidents_opened ON auditor_incidents (opened_at);
 
@@ -30,7 +30,7 @@ CREATE INDEX auditor_incidents_opened ON auditor_incidents (opened_at);
 CREATE INDEX auditor_accounts_working ON auditor_accounts (toolkit, auth_config, user_id, alias)
     WHERE status = 'ACTIVE' AND NOT is_disabled AND NOT auth_config_disabled AND gone_at IS NULL;
 -- Auth configs that are switched off.
-CREATE INDEX auditor_accounts_switched_off ON auditor_accounts (toolkit, auth_config)
+CREATE INDEX auditor_accounts_switched_off ON auditor_accounts (toolkit, auth_config, user_id)
     WHERE auth_config_disabled AND gone_at IS NULL;
 -- Retention of users who are gone.
 CREATE INDEX auditor_user_checks_checked ON auditor_user_checks (checked_at);

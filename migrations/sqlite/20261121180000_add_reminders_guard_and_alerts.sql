@@ -18,14 +18,14 @@ CREATE INDEX auditor_incidents_looks ON auditor_incidents (look_at) WHERE resolv
 CREATE INDEX auditor_incidents_free ON auditor_incidents (opened_at, toolkit, auth_config)
     WHERE resolved_at IS NULL AND trip_id IS NULL;
 -- What a trip holds or held.
-CREATE INDEX auditor_incidents_by_trip ON auditor_incidents (trip_id, user_id) WHERE trip_id IS NOT NULL;
+CREATE INDEX auditor_incidents_by_trip ON auditor_incidents (trip_id, guard, user_id) WHERE trip_id IS NOT NULL;
 -- Slots that break again and again.
 CREATE INDEX auditor_incidents_opened ON auditor_incidents (opened_at);
 -- What the guard counts as healthy.
 CREATE INDEX auditor_accounts_working ON auditor_accounts (toolkit, auth_config, user_id, alias)
     WHERE status = 'ACTIVE' AND is_disabled = 0 AND auth_config_disabled = 0 AND gone_at IS NULL;
 -- Auth configs that are switched off.
-CREATE INDEX auditor_accounts_switched_off ON auditor_accounts (toolkit, auth_config)
+CREATE INDEX auditor_accounts_switched_off ON auditor_accounts (toolkit, auth_config, user_id)
     WHERE auth_config_disabled = 1 AND gone_at IS NULL;
 -- Retention of users who are gone.
 CREATE INDEX auditor_user_checks_checked ON auditor_user_checks (checked_at);

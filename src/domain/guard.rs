@@ -259,6 +259,12 @@ pub enum TripState {
 }
 
 impl TripState {
+    /// Whether it holds anything back.
+    #[must_use]
+    pub fn holds(self) -> bool {
+        matches!(self, Self::Tripped | Self::Releasing)
+    }
+
     /// The name used in the store, in metrics and in output.
     #[must_use]
     pub fn as_str(self) -> &'static str {

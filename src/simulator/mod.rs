@@ -300,10 +300,10 @@ impl Simulator {
         self.inner.break_user(user)
     }
 
-    /// All accounts of an app expire at once, as when its provider is away for long or its secret was rotated. The truth stays
-    /// as it is: nobody should be mailed about that. `false`: no app has this slug.
-    pub fn expire_app(&self, slug: &str) -> bool {
-        self.inner.world.expire_app(slug, (self.inner.now)())
+    /// All accounts of an app are expired since an instant, as when its provider is away for long or its secret was rotated. The
+    /// truth stays as it is: nobody should be mailed about that. `false`: no app has this slug.
+    pub fn expire_app(&self, slug: &str, since: DateTime<Utc>) -> bool {
+        self.inner.world.expire_app(slug, since)
     }
 
     /// The app is back: its accounts are as they were. `false`: it had not expired.

@@ -5,22 +5,26 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `case` | rows of trips, suppressions, alerts and trails become domain types |
 //! | `connect` | what can be wrong before the first statement |
 //! | `ended` | one sweep that cannot be ended does not stop the others |
 //! | `error` | which failures may pass |
 //! | `row` | rows become domain types |
 //! | `write` | a chunk becomes one JSON text, so that each table costs one statement |
+//! | `situation` | what decides on a user's next mail, from rows |
 //! | `stand` | why a row could not be claimed |
 //! | `merge` | a user has one pending notification at most: who survives when one comes back |
 //!
 //! Every name in the database begins with `auditor_`, the table of migrations too, so that it may be the app's own database.
 
+mod case;
 mod connect;
 mod ended;
 mod error;
 mod merge;
 mod postgres;
 mod row;
+mod situation;
 mod sqlite;
 mod stand;
 mod unready;

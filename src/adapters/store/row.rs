@@ -273,8 +273,8 @@ pub(super) struct UserRow {
     pub(super) incidents: Option<Json<Vec<IncidentRow>>>,
 }
 
-/// A row of `auditor_incidents`, within JSON.
-#[derive(Debug, Deserialize)]
+/// A row of `auditor_incidents`, on its own or within JSON.
+#[derive(Debug, FromRow, Deserialize)]
 pub(super) struct IncidentRow {
     id: Id,
     toolkit: String,
@@ -285,6 +285,7 @@ pub(super) struct IncidentRow {
     status: String,
     reason: Option<String>,
     broke_at: At,
+    counts_from: At,
     opened_at: At,
     resolved_at: Option<At>,
     resolution: Option<String>,
@@ -304,7 +305,7 @@ impl IncidentRow {
             status: self.status,
             reason: self.reason,
             broke_at: self.broke_at.0,
-            counts_from: self.broke_at.0,
+            counts_from: self.counts_from.0,
             opened_at: self.opened_at.0,
             resolved,
         })
@@ -378,6 +379,7 @@ impl NotificationRow {
     pub(super) fn into_notification(self, action: &'static str) -> StoreResult<Notification> {
         let mut incidents = self.incidents.map(|incidents| incidents.0).unwrap_or_default();
         incidents.sort_unstable();
+        incidents.dedup();
         Ok(Notification {
             id: NotificationId(self.id.0),
             user: UserId::new(self.user_id),

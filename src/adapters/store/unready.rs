@@ -19,68 +19,6 @@ fn unready<T>() -> StoreResult<T> {
 }
 
 #[async_trait]
-impl GuardStore for PostgresStore {
-    async fn broken(&self, count: &Count) -> StoreResult<Vec<Broken>> {
-        unready()
-    }
-    async fn healthy(&self, healthy: &Healthy<'_>) -> StoreResult<Vec<(Toolkit, AuthConfigId, u64)>> {
-        unready()
-    }
-    async fn sweeps_with_unmailed(&self, since: DateTime<Utc>) -> StoreResult<Vec<SweepId>> {
-        unready()
-    }
-    async fn hold_tripped(&self, window: chrono::TimeDelta) -> StoreResult<u64> {
-        unready()
-    }
-    async fn trip(&self, trip: &NewTrip, now: DateTime<Utc>) -> StoreResult<bool> {
-        unready()
-    }
-    async fn trips(&self, active: bool, limit: u32) -> StoreResult<Vec<Trip>> {
-        unready()
-    }
-    async fn trip_detail(&self, id: TripId, sample: u32) -> StoreResult<Option<TripDetail>> {
-        unready()
-    }
-    async fn release_trip(&self, release: &Release<'_>, now: DateTime<Utc>) -> StoreResult<Option<Released>> {
-        unready()
-    }
-    async fn discard_trip(&self, id: TripId, by: &str, now: DateTime<Utc>) -> StoreResult<Option<u64>> {
-        unready()
-    }
-}
-
-#[async_trait]
-impl GuardStore for SqliteStore {
-    async fn broken(&self, count: &Count) -> StoreResult<Vec<Broken>> {
-        unready()
-    }
-    async fn healthy(&self, healthy: &Healthy<'_>) -> StoreResult<Vec<(Toolkit, AuthConfigId, u64)>> {
-        unready()
-    }
-    async fn sweeps_with_unmailed(&self, since: DateTime<Utc>) -> StoreResult<Vec<SweepId>> {
-        unready()
-    }
-    async fn hold_tripped(&self, window: chrono::TimeDelta) -> StoreResult<u64> {
-        unready()
-    }
-    async fn trip(&self, trip: &NewTrip, now: DateTime<Utc>) -> StoreResult<bool> {
-        unready()
-    }
-    async fn trips(&self, active: bool, limit: u32) -> StoreResult<Vec<Trip>> {
-        unready()
-    }
-    async fn trip_detail(&self, id: TripId, sample: u32) -> StoreResult<Option<TripDetail>> {
-        unready()
-    }
-    async fn release_trip(&self, release: &Release<'_>, now: DateTime<Utc>) -> StoreResult<Option<Released>> {
-        unready()
-    }
-    async fn discard_trip(&self, id: TripId, by: &str, now: DateTime<Utc>) -> StoreResult<Option<u64>> {
-        unready()
-    }
-}
-
-#[async_trait]
 impl SuppressionStore for PostgresStore {
     async fn suppress(&self, suppression: &Suppression) -> StoreResult<bool> {
         unready()

@@ -7,10 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::row::{Id, name, storable};
-use crate::domain::id::UserId;
+use crate::domain::account::Account;
+use crate::domain::id::{AccountId, IncidentId, UserId};
 use crate::domain::port::{CheckOutcome, Record, UserRecord};
+use crate::domain::stage::Stage;
 use crate::domain::sweep::{Check, Tally};
 
 /// How an engine writes an instant within JSON.
@@ -170,6 +173,28 @@ pub(super) fn gone<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
         .collect()
 }
 
+/// One row a change of an account: as it was seen, or nothing if a complete list was without it.
+pub(super) fn observations<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
+    let row = |user: &UserRecord, account: &AccountId, seen: Option<Account>| {
+        let observed_at = E::time(user.observed_at);
+        json!({"user_id": user.user, "account_id": account, "observed_at": observed_at, "account": seen})
+    };
+    users
+        .iter()
+        .flat_map(|user| {
+            let changed = user.changed.iter().map(move |known| {
+                let mut seen = known.account.clone();
+                seen.created_at = storable(seen.created_at);
+                seen.updated_at = seen.updated_at.map(storable);
+                seen.expired_at = seen.expired_at.map(storable);
+                row(user, &known.account.id, Some(seen))
+            });
+            changed.chain(user.gone.iter().map(move |account| row(user, account, None)))
+        })
+        .map(cleaned)
+        .collect()
+}
+
 /// One row an incident to close.
 pub(super) fn closed<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
     users
@@ -196,11 +221,26 @@ pub(super) fn opened<E: Engine>(users: &[&UserRecord]) -> Vec<Value> {
                 "auth_config": incident.slot.auth_config, "alias": incident.slot.alias, "kind": name(incident.kind),
                 "account_id": incident.account, "status": incident.status,
                 "reason": incident.reason, "broke_at": E::time(incident.broke_at),
-                "opened_at": E::time(incident.opened_at),
+                "counts_from": E::time(incident.counts_from), "opened_at": E::time(incident.opened_at),
             })
         })
         .map(cleaned)
         .collect()
+}
+
+/// One row a stage of an incident.
+pub(super) fn stages(stages: &[(IncidentId, Stage)]) -> Value {
+    stages.iter().map(|(incident, stage)| json!({"incident_id": incident, "stage": stage})).collect()
+}
+
+/// One row an incident: when it is worth another look.
+pub(super) fn looks<E: Engine>(looks: &[(IncidentId, Option<DateTime<Utc>>)]) -> Value {
+    looks.iter().map(|(incident, at)| json!({"id": incident, "look_at": optional::<E>(*at)})).collect()
+}
+
+/// One row a user: the id of the notification that the user gets, should one be needed.
+pub(super) fn woken(users: &[String]) -> Value {
+    users.iter().map(|user| json!({"id": Uuid::now_v7(), "user_id": user})).collect()
 }
 
 /// One row an incident that a dry run would have opened.
@@ -211,6 +251,7 @@ pub(super) fn findings(users: &[&UserRecord]) -> Vec<Value> {
         .map(|(user, incident)| {
             let mut incident = incident.clone();
             incident.broke_at = storable(incident.broke_at);
+            incident.counts_from = storable(incident.counts_from);
             incident.opened_at = storable(incident.opened_at);
             json!({"user_id": user, "incident_id": incident.id, "incident": incident})
         })

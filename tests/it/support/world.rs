@@ -1,12 +1,14 @@
 //! A whole installation for a test: the simulator, a mail server, databases, a queue, and real worker processes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connection_auditor::adapters::store;
+use connection_auditor::app::App;
 use connection_auditor::config;
 use connection_auditor::domain::clock::{Clock, SystemClock};
 use connection_auditor::domain::id::{SweepId, UserId};
@@ -23,6 +25,9 @@ use super::{postgres, redis, server};
 
 /// The binary that users run.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_connection-auditor");
+
+/// Who is told of trouble, in worlds that tell.
+pub(crate) const OPERATOR: &str = "ops@acme.example";
 
 /// One installation.
 pub(crate) struct World {
@@ -130,6 +135,42 @@ impl World {
         let output = self.command(&["users", "import", file.to_str().expect("a plain path")]);
         // 2: the lines that are meant to be bad were rejected, and said so.
         assert!(matches!(output.status.code(), Some(0 | 2)), "{output:?}");
+    }
+
+    /// The subjects of the mails that the operator got.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let received = self.smtp.received();
+        let told = received.iter().filter(|mail| mail.to.iter().any(|to| to == OPERATOR));
+        told.map(|mail| parsed(&mail.bytes).subject().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// The installation as it is in this process, by a clock of one's own.
+    pub(crate) async fn app_at(&self, clock: Arc<dyn Clock>) -> App {
+        let environment = self.environment().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let config = config::Config::parse(None, environment).expect("the settings are valid");
+        App { clock, ..App::connect(config).await.expect("everything answers") }
+    }
+
+    /// Makes everything that the auditor has stored older by this, as if time had passed; only while nothing is on its way.
+    pub(crate) async fn age(&self, by: chrono::TimeDelta) {
+        let mut database = sqlx::PgConnection::connect(self.setting("database.url")).await.expect("the database answers");
+        let columns: Vec<(String, String)> = sqlx::query_as(
+            "SELECT table_name::text, string_agg(format('%1$I = %1$I - $1', column_name), ', ')
+             FROM information_schema.columns
+             WHERE table_name LIKE 'auditor\\_%' AND data_type = 'timestamp with time zone' GROUP BY table_name",
+        )
+        .fetch_all(&mut database)
+        .await
+        .expect("the catalog can be read");
+        let mut transaction = database.begin().await.expect("a transaction");
+        for (table, assignments) in columns.iter().filter(|(table, _)| table != "auditor_migrations") {
+            sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE {table} SET {assignments}")))
+                .bind(by)
+                .execute(&mut *transaction)
+                .await
+                .expect("it ages");
+        }
+        transaction.commit().await.expect("it is older");
     }
 
     /// Changes a setting for what is started from now on.
@@ -335,7 +376,7 @@ impl World {
         self.until_settled_within(Duration::from_secs(30)).await;
     }
 
-    async fn until_settled_within(&self, limit: Duration) {
+    pub(crate) async fn until_settled_within(&self, limit: Duration) {
         self.until("the notifications settle", limit, || async {
             let counts = self.store.notification_counts(None).await.ok()?;
             let moving = |state| {
@@ -354,8 +395,9 @@ impl World {
             .received()
             .iter()
             .skip(skip)
+            .inspect(|mail| assert_eq!(mail.to.len(), 1, "one mail, one person"))
+            .filter(|mail| mail.to[0] != OPERATOR)
             .map(|mail| {
-                assert_eq!(mail.to.len(), 1, "one mail, one person");
                 SeenMail {
                     to: users[&mail.to[0]].clone(),
                     links: links(&mail.bytes),

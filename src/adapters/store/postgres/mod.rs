@@ -2,12 +2,18 @@
 
 mod checks;
 mod dead;
+mod guard;
 mod merge;
 mod notifications;
 mod outbox;
+mod prune;
 mod record;
+mod release;
 mod reports;
+mod sending;
+mod situation;
 mod sweeps;
+mod wake;
 
 use std::str::FromStr;
 

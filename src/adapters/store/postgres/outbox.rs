@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use super::PostgresStore;
 use super::merge::{lock_users_of, put_back};
+use super::{prune, wake};
 use crate::adapters::store::error::{corrupt, failed};
 use crate::adapters::store::merge::Place;
 use crate::adapters::store::row::{At, Id, JobRow};
@@ -28,12 +29,12 @@ impl OutboxStore for PostgresStore {
             "-- unqueued
              SELECT u.id, u.kind, u.due_at FROM (
                  SELECT c.id, CASE WHEN c.sweep_id IS NULL THEN 'audit' ELSE 'sweep' END AS kind, c.due_at
-                 FROM auditor_checks AS c WHERE c.state = 'queued' AND c.due_at < $2
+                 FROM auditor_checks AS c WHERE c.state = 'queued' AND c.due_at <= $2
                      AND (c.queued_in < $1 OR c.queued_in > $1
                          OR (c.queued_in IS NULL AND (c.waiting_since IS NULL OR c.waiting_since < $3)))
                  UNION ALL
                  SELECT n.id, 'notify' AS kind, n.due_at
-                 FROM auditor_notifications AS n WHERE n.state = 'pending' AND n.due_at < $2
+                 FROM auditor_notifications AS n WHERE n.state = 'pending' AND n.due_at <= $2
                      AND (n.queued_in < $1 OR n.queued_in > $1
                          OR (n.queued_in IS NULL AND (n.waiting_since IS NULL OR n.waiting_since < $3)))
              ) AS u ORDER BY u.due_at, u.id LIMIT $4",
@@ -145,8 +146,8 @@ impl OutboxStore for PostgresStore {
         Ok(jobs)
     }
 
-    async fn wake(&self, _hold: Option<&str>, _now: DateTime<Utc>, _limit: u32) -> StoreResult<Vec<NotificationId>> {
-        Ok(Vec::new())
+    async fn wake(&self, hold: Option<&str>, now: DateTime<Utc>, limit: u32) -> StoreResult<Vec<NotificationId>> {
+        wake::wake(&self.pool, hold, now, limit).await.map_err(failed("waking users whose incidents are worth another look"))
     }
 
     async fn hold_office(&self, name: &str, lease: Lease, now: DateTime<Utc>) -> StoreResult<bool> {
@@ -167,17 +168,7 @@ impl OutboxStore for PostgresStore {
     }
 
     async fn prune(&self, horizon: &Horizon) -> StoreResult<u64> {
-        let before = horizon.sweeps;
-        let mut pruned = 0;
-        for statement in PRUNE {
-            let deleted = sqlx::query(statement)
-                .bind(At(before))
-                .execute(&self.pool)
-                .await
-                .map_err(failed("deleting what is old"))?;
-            pruned += deleted.rows_affected();
-        }
-        Ok(pruned)
+        prune::prune(&self.pool, horizon).await.map_err(failed("deleting what is old"))
     }
 
     async fn ping(&self) -> StoreResult<()> {
@@ -254,43 +245,3 @@ async fn report_sending(
     .fetch_all(connection)
     .await
 }
-
-/// Each deletes at most 1,000 rows. Those that others refer to come last, so that a sweep goes when its checks are gone, and
-/// an incident when the mail about it is. Kept for ever: the newest sweep of a schedule (its tick says what was missed), and
-/// closed incidents of the kind that happens once ever.
-const PRUNE: [&str; 6] = [
-    "-- prune_findings
-     DELETE FROM auditor_findings WHERE (sweep_id, user_id, incident_id) IN (
-         SELECT f.sweep_id, f.user_id, f.incident_id FROM auditor_findings AS f
-         JOIN auditor_sweeps AS s ON s.id = f.sweep_id
-         WHERE s.state IN ('completed', 'failed', 'skipped') AND s.finished_at < $1 LIMIT 1000)",
-    "-- prune_checks
-     DELETE FROM auditor_checks WHERE id IN (
-         SELECT c.id FROM auditor_checks AS c LEFT JOIN auditor_sweeps AS s ON s.id = c.sweep_id
-         WHERE c.state IN ('done', 'dead') AND c.finished_at < $1
-             AND (s.id IS NULL OR (s.state IN ('completed', 'failed', 'skipped') AND s.finished_at < $1))
-             AND NOT EXISTS (SELECT 1 FROM auditor_dead_jobs AS d WHERE d.id = c.id) LIMIT 1000)",
-    "-- prune_sweeps
-     DELETE FROM auditor_sweeps WHERE id IN (
-         SELECT s.id FROM auditor_sweeps AS s
-         WHERE s.state IN ('completed', 'failed', 'skipped') AND s.finished_at < $1
-             AND EXISTS (SELECT 1 FROM auditor_sweeps AS o WHERE o.schedule = s.schedule AND o.tick > s.tick)
-             AND NOT EXISTS (SELECT 1 FROM auditor_checks AS c WHERE c.sweep_id = s.id)
-             AND NOT EXISTS (SELECT 1 FROM auditor_findings AS f WHERE f.sweep_id = s.id) LIMIT 1000)",
-    "-- prune_notifications
-     DELETE FROM auditor_notifications WHERE id IN (
-         SELECT n.id FROM auditor_notifications AS n
-         WHERE n.settled_at < $1 AND n.state IN ('sent', 'skipped', 'failed', 'unreachable')
-             AND NOT EXISTS (SELECT 1 FROM auditor_dead_jobs AS d WHERE d.id = n.id)
-             AND NOT EXISTS (SELECT 1 FROM auditor_notification_incidents AS l
-                 JOIN auditor_incidents AS i ON i.id = l.incident_id
-                 WHERE l.notification_id = n.id AND (i.resolved_at IS NULL OR i.resolved_at >= $1)) LIMIT 1000)",
-    "-- prune_incidents
-     DELETE FROM auditor_incidents WHERE id IN (
-         SELECT i.id FROM auditor_incidents AS i WHERE i.resolved_at < $1 AND i.kind <> 'unfinished'
-             AND NOT EXISTS (SELECT 1 FROM auditor_notification_incidents AS l WHERE l.incident_id = i.id)
-         LIMIT 1000)",
-    "-- prune_accounts
-     DELETE FROM auditor_accounts WHERE (user_id, account_id) IN (
-         SELECT a.user_id, a.account_id FROM auditor_accounts AS a WHERE a.gone_at < $1 LIMIT 1000)",
-];

@@ -35,7 +35,7 @@ pub(super) async fn record(pool: &PgPool, record: &Record) -> StoreResult<Record
     }
     record_accounts(connection, &users).await.map_err(failed(action))?;
     close_incidents(connection, &users).await.map_err(failed(action))?;
-    let opened = open_incidents(connection, &users).await.map_err(failed(action))?;
+    let opened = open_incidents(connection, record, &users).await.map_err(failed(action))?;
     let written = notify(connection, record, &users, opened).await.map_err(failed(action))?;
     record_findings(connection, record, &users).await.map_err(failed(action))?;
     if !record.retries.is_empty() {
@@ -139,6 +139,19 @@ async fn record_accounts(connection: &mut PgConnection, users: &[&UserRecord]) -
              WHERE a.user_id = r.user_id AND a.account_id = r.account_id AND a.gone_at IS NULL",
         )
         .bind(Json(gone))
+        .execute(&mut *connection)
+        .await?;
+    }
+    let observations = write::observations::<PostgresJson>(users);
+    if !observations.is_empty() {
+        sqlx::query(
+            "-- record_observations
+             INSERT INTO auditor_observations (user_id, account_id, observed_at, account)
+             SELECT r.user_id, r.account_id, r.observed_at, r.account
+             FROM jsonb_to_recordset($1) AS r (user_id text, account_id text, observed_at timestamptz, account jsonb)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(Json(observations))
         .execute(connection)
         .await?;
     }
@@ -162,7 +175,12 @@ async fn close_incidents(connection: &mut PgConnection, users: &[&UserRecord]) -
     Ok(())
 }
 
-async fn open_incidents(connection: &mut PgConnection, users: &[&UserRecord]) -> sqlx::Result<Vec<Opened>> {
+/// What a second look opens while the sweep of its notification goes on is grouped with that sweep.
+async fn open_incidents(
+    connection: &mut PgConnection,
+    record: &Record,
+    users: &[&UserRecord],
+) -> sqlx::Result<Vec<Opened>> {
     let opened = write::opened::<PostgresJson>(users);
     if opened.is_empty() {
         return Ok(Vec::new());
@@ -170,20 +188,26 @@ async fn open_incidents(connection: &mut PgConnection, users: &[&UserRecord]) ->
     sqlx::query_as(
         "-- open_incidents
          INSERT INTO auditor_incidents (id, user_id, toolkit, auth_config, alias, kind, account_id, status, reason,
-             broke_at, opened_at)
+             broke_at, counts_from, opened_at, sweep_id)
          SELECT r.id, r.user_id, r.toolkit, r.auth_config, r.alias, r.kind, r.account_id, r.status, r.reason,
-             r.broke_at, r.opened_at
+             r.broke_at, r.counts_from, r.opened_at, COALESCE($2, (
+                 SELECT s.id FROM auditor_notifications AS n JOIN auditor_sweeps AS s ON s.id = n.sweep_id
+                 WHERE n.id = $3 AND n.user_id = r.user_id AND s.state NOT IN ('completed', 'failed', 'skipped')))
          FROM jsonb_to_recordset($1) AS r (id uuid, user_id text, toolkit text, auth_config text, alias text,
-             kind text, account_id text, status text, reason text, broke_at timestamptz, opened_at timestamptz)
+             kind text, account_id text, status text, reason text, broke_at timestamptz, counts_from timestamptz,
+             opened_at timestamptz)
          ON CONFLICT DO NOTHING
          RETURNING id, user_id",
     )
     .bind(Json(opened))
+    .bind(record.sweep.map(|sweep| Id(sweep.0)))
+    .bind(record.join.map(|join| Id(join.0)))
     .fetch_all(connection)
     .await
 }
 
-/// Gives every incident that was opened its notification; returns the pending ones that were made or grew.
+/// Gives every incident that was opened its notification; returns the pending ones that were made or grew
+/// and are due: the others are left to the keeper.
 async fn notify(
     connection: &mut PgConnection,
     record: &Record,
@@ -195,12 +219,9 @@ async fn notify(
     }
     let joined = joinable(connection, record.join).await?;
     let new = write::new_notifications(users, opened.iter().filter(|(_, user)| joined.is_none_of(user)));
-    let mut notifications: HashMap<String, Id> =
-        grow_or_make(connection, record, new).await?.into_iter().map(|(id, user)| (user, id)).collect();
-    let grown: Vec<NotificationId> = match record.hold {
-        Some(_) => Vec::new(),
-        None => notifications.values().map(|id| NotificationId(id.0)).collect(),
-    };
+    let waiting = grow_or_make(connection, record, new).await?;
+    let due = waiting.iter().filter(|(_, _, is_due)| *is_due).map(|(id, _, _)| NotificationId(id.0)).collect();
+    let mut notifications: HashMap<String, Id> = waiting.into_iter().map(|(id, user, _)| (user, id)).collect();
     if let Some((id, user)) = joined.0 {
         notifications.insert(user, id);
     }
@@ -216,7 +237,7 @@ async fn notify(
     .bind(Json(links.collect::<Vec<Value>>()))
     .execute(connection)
     .await?;
-    Ok(grown)
+    Ok(due)
 }
 
 /// The notification that takes in what is opened for its user, if there is one.
@@ -242,8 +263,12 @@ async fn joinable(connection: &mut PgConnection, join: Option<NotificationId>) -
     .map(Joined)
 }
 
-/// Makes a pending (or held) notification for each user, unless one is there that can grow.
-async fn grow_or_make(connection: &mut PgConnection, record: &Record, new: Vec<Value>) -> sqlx::Result<Vec<Opened>> {
+/// Makes a pending (or held) notification for each user, unless one is there that can grow; tells which are due by now.
+async fn grow_or_make(
+    connection: &mut PgConnection,
+    record: &Record,
+    new: Vec<Value>,
+) -> sqlx::Result<Vec<(Id, String, bool)>> {
     if new.is_empty() {
         return Ok(Vec::new());
     }
@@ -251,11 +276,13 @@ async fn grow_or_make(connection: &mut PgConnection, record: &Record, new: Vec<V
         "-- grow_or_make_pending
          INSERT INTO auditor_notifications AS n
              (id, user_id, state, hold, due_at, sweep_id, created_at, waiting_since)
-         SELECT r.id, r.user_id, 'pending', $2, $3, $4, $5, $5
+         SELECT r.id, r.user_id, 'pending', $2, $3, $4, $5,
+             CASE WHEN $3::timestamptz <= $5::timestamptz THEN $5::timestamptz END
          FROM jsonb_to_recordset($1) AS r (id uuid, user_id text) ORDER BY r.user_id COLLATE \"C\"
          ON CONFLICT (user_id) WHERE state = 'pending' DO UPDATE SET due_at = LEAST(n.due_at, excluded.due_at),
-             queued_in = NULL, waiting_since = excluded.waiting_since
-         RETURNING id, user_id"
+             queued_in = NULL, waiting_since = CASE
+                 WHEN LEAST(n.due_at, excluded.due_at) <= excluded.created_at THEN excluded.created_at END
+         RETURNING id, user_id, due_at <= $5 AS is_due"
     } else {
         "-- grow_or_make_held
          INSERT INTO auditor_notifications AS n
@@ -263,7 +290,7 @@ async fn grow_or_make(connection: &mut PgConnection, record: &Record, new: Vec<V
          SELECT r.id, r.user_id, 'held', $2, $3, $4, $5, $5
          FROM jsonb_to_recordset($1) AS r (id uuid, user_id text) ORDER BY r.user_id COLLATE \"C\"
          ON CONFLICT (user_id, hold) WHERE state = 'held' DO UPDATE SET due_at = LEAST(n.due_at, excluded.due_at)
-         RETURNING id, user_id"
+         RETURNING id, user_id, FALSE AS is_due"
     };
     sqlx::query_as(statement)
         .bind(Json(new))

@@ -118,8 +118,8 @@ impl CheckStore for SqliteStore {
              SELECT u.user_id, u.observed_at, u.sweep_id, (
                  SELECT json_group_array(json_object('id', i.id, 'toolkit', i.toolkit, 'auth_config', i.auth_config,
                      'alias', i.alias, 'kind', i.kind, 'account_id', i.account_id, 'status', i.status,
-                     'reason', i.reason, 'broke_at', i.broke_at, 'opened_at', i.opened_at,
-                     'resolved_at', i.resolved_at, 'resolution', i.resolution)) FROM auditor_incidents AS i
+                     'reason', i.reason, 'broke_at', i.broke_at, 'counts_from', i.counts_from,
+                     'opened_at', i.opened_at, 'resolved_at', i.resolved_at, 'resolution', i.resolution)) FROM auditor_incidents AS i
                  WHERE i.user_id = u.user_id AND (i.resolved_at IS NULL OR i.kind = 'unfinished')) AS incidents
              FROM auditor_user_checks AS u WHERE u.user_id IN (SELECT value FROM json_each($1))",
         )

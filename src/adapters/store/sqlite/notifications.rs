@@ -1,7 +1,5 @@
 //! The ledger of notifications in SQLite.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
@@ -10,11 +8,13 @@ use uuid::Uuid;
 
 use super::SqliteStore;
 use super::merge::put_back;
+use super::situation::{self, Asked};
+use super::sending;
 use crate::adapters::store::error::failed;
 use crate::adapters::store::merge::Place;
 use crate::adapters::store::row::{At, Id, NotificationRow, StandRow, name};
 use crate::adapters::store::stand::claim_of;
-use crate::adapters::store::write::clean;
+use crate::adapters::store::write::{self, SqliteJson, clean};
 use crate::domain::id::{IncidentId, NotificationId, UserId};
 use crate::domain::incident::Resolution;
 use crate::domain::lease::{Claim, Lease};
@@ -82,36 +82,7 @@ impl NotificationStore for SqliteStore {
     }
 
     async fn begin_sending(&self, id: NotificationId, sending: &Sending<'_>) -> StoreResult<Begun> {
-        let lease = sending.lease;
-        let incidents: Vec<IncidentId> = sending.stages.iter().map(|(id, _)| *id).collect();
-        let action = "beginning to send a notification";
-        let incidents: Vec<Id> = incidents.iter().map(|id| Id(id.0)).collect();
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
-        // An incident that another mail of this user carries already, is about to, or may have carried, must not go out
-        // again: whoever prepared this one did not know of that, and finds out on the next try.
-        let begun = sqlx::query(
-            "-- begin_sending
-             UPDATE auditor_notifications AS n SET state = 'sending', unclear = FALSE, lease_until = $3
-             WHERE n.id = $1 AND n.token = $2 AND n.state = 'claimed' AND NOT EXISTS (
-                 SELECT 1 FROM auditor_notification_incidents AS i
-                 JOIN auditor_notifications AS o ON o.id = i.notification_id
-                 WHERE i.incident_id IN (SELECT value FROM json_each($4)) AND o.id <> $1 AND i.listed
-                     AND (o.state IN ('sending', 'sent')
-                         OR (o.ambiguous > 0 AND o.state IN ('pending', 'claimed', 'held'))))",
-        )
-        .bind(Id(id.0))
-        .bind(Id(lease.token))
-        .bind(At(lease.until))
-        .bind(Json(&incidents))
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed(action))?;
-        if begun.rows_affected() == 0 {
-            return Ok(Begun::Fenced);
-        }
-        take_in(&mut transaction, id, &incidents).await.map_err(failed(action))?;
-        transaction.commit().await.map_err(failed(action))?;
-        Ok(Begun::Yes)
+        sending::begin(&self.writer, id, sending).await.map_err(failed("beginning to send a notification"))
     }
 
     async fn settle(
@@ -128,17 +99,18 @@ impl NotificationStore for SqliteStore {
             Settlement::Unreachable(why) => ("unreachable", Some(why), false),
             Settlement::Failed(why) => ("failed", Some(why), true),
             Settlement::Again { due_at, error, counted, ambiguous } => {
-                let noted = Noted { error, counted: *counted, ambiguous: *ambiguous };
+                let noted = Noted { error, counted: *counted, ambiguous: *ambiguous, looks: settled.looks };
                 let place = Place { hold: None, due_at: Some(*due_at), waiting_since: Some(now) };
                 return self.give_back((id, token), &noted, place, now).await.map_err(failed(action));
             }
             Settlement::Held { hold, error } => {
-                let noted = Noted { error, counted: false, ambiguous: false };
+                let noted = Noted { error, counted: false, ambiguous: false, looks: settled.looks };
                 let place = Place { hold: Some(hold), due_at: None, waiting_since: Some(now) };
                 return self.give_back((id, token), &noted, place, now).await.map_err(failed(action));
             }
         };
-        let settled = sqlx::query(
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
+        let ended = sqlx::query(
             "-- settle
              UPDATE auditor_notifications SET state = $3, error = $4,
                  attempts = attempts + CASE WHEN $5 THEN 1 ELSE 0 END,
@@ -152,20 +124,25 @@ impl NotificationStore for SqliteStore {
         .bind(error.map(|error| clean(error)))
         .bind(tried)
         .bind(At(now))
-        .execute(&self.writer)
+        .execute(&mut *transaction)
         .await
         .map_err(failed(action))?;
-        Ok(settled.rows_affected() == 1)
+        if ended.rows_affected() == 0 {
+            return Ok(false);
+        }
+        note_looks(&mut transaction, id, settled.looks).await.map_err(failed(action))?;
+        transaction.commit().await.map_err(failed(action))?;
+        Ok(true)
     }
 
     async fn situation(
         &self,
-        _user: &UserId,
-        _address: Option<&AddressHash>,
-        _except: Option<NotificationId>,
-        _now: DateTime<Utc>,
+        user: &UserId,
+        address: Option<&AddressHash>,
+        except: Option<NotificationId>,
+        now: DateTime<Utc>,
     ) -> StoreResult<Situation> {
-        Ok(Situation::default())
+        situation::situation(&self.readers, &Asked { user, address, except, now }).await
     }
 
     async fn close_incidents_of(&self, user: &UserId, resolution: Resolution, now: DateTime<Utc>) -> StoreResult<u64> {
@@ -244,6 +221,7 @@ struct Noted<'a> {
     error: &'a str,
     counted: bool,
     ambiguous: bool,
+    looks: &'a [Look],
 }
 
 impl SqliteStore {
@@ -256,7 +234,7 @@ impl SqliteStore {
         now: DateTime<Utc>,
     ) -> sqlx::Result<bool> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let noted = sqlx::query(
+        let tried = sqlx::query(
             "-- note_try
              UPDATE auditor_notifications SET error = $3, attempts = attempts + CASE WHEN $4 THEN 1 ELSE 0 END,
                  ambiguous = ambiguous + CASE WHEN $5 THEN 1 ELSE 0 END, unclear = FALSE
@@ -269,34 +247,32 @@ impl SqliteStore {
         .bind(noted.ambiguous)
         .execute(&mut *transaction)
         .await?;
-        if noted.rows_affected() == 0 {
+        if tried.rows_affected() == 0 {
             return Ok(false);
         }
         put_back(&mut transaction, &[Id(id.0)], place, now).await?;
+        note_looks(&mut transaction, id, noted.looks).await?;
         transaction.commit().await?;
         Ok(true)
     }
 }
 
-/// The incidents that a mail lists become its own; those that it had and does not list were not mailed.
-async fn take_in(connection: &mut SqliteConnection, id: NotificationId, incidents: &[Id]) -> sqlx::Result<()> {
+type Look = (IncidentId, Option<DateTime<Utc>>);
+
+/// When the open incidents of the user are worth another look.
+async fn note_looks(connection: &mut SqliteConnection, id: NotificationId, looks: &[Look]) -> sqlx::Result<()> {
+    if looks.is_empty() {
+        return Ok(());
+    }
     sqlx::query(
-        "-- take_in
-         INSERT INTO auditor_notification_incidents (incident_id, notification_id, listed)
-         SELECT r.value, $1, TRUE FROM json_each($2) AS r WHERE TRUE
-         ON CONFLICT (incident_id, stage) DO UPDATE SET notification_id = excluded.notification_id, listed = TRUE",
+        "-- note_looks
+         UPDATE auditor_incidents AS i SET look_at = r.value ->> 'look_at'
+         FROM json_each($1) AS r
+         WHERE i.id = r.value ->> 'id' AND i.resolved_at IS NULL AND i.look_at IS NOT r.value ->> 'look_at'
+             AND i.user_id = (SELECT n.user_id FROM auditor_notifications AS n WHERE n.id = $2)",
     )
+    .bind(Json(write::looks::<SqliteJson>(looks)))
     .bind(Id(id.0))
-    .bind(Json(incidents))
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "-- unlist
-         UPDATE auditor_notification_incidents SET listed = FALSE
-         WHERE notification_id = $1 AND listed AND incident_id NOT IN (SELECT value FROM json_each($2))",
-    )
-    .bind(Id(id.0))
-    .bind(Json(incidents))
     .execute(connection)
     .await?;
     Ok(())

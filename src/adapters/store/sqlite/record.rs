@@ -34,7 +34,7 @@ pub(super) async fn record(writer: &SqlitePool, record: &Record) -> StoreResult<
     }
     record_accounts(connection, &users).await.map_err(failed(action))?;
     close_incidents(connection, &users).await.map_err(failed(action))?;
-    let opened = open_incidents(connection, &users).await.map_err(failed(action))?;
+    let opened = open_incidents(connection, record, &users).await.map_err(failed(action))?;
     let written = notify(connection, record, &users, opened).await.map_err(failed(action))?;
     record_findings(connection, record, &users).await.map_err(failed(action))?;
     if !record.retries.is_empty() {
@@ -137,6 +137,19 @@ async fn record_accounts(connection: &mut SqliteConnection, users: &[&UserRecord
              WHERE a.user_id = r.value ->> 'user_id' AND a.account_id = r.value ->> 'account_id' AND a.gone_at IS NULL",
         )
         .bind(Json(gone))
+        .execute(&mut *connection)
+        .await?;
+    }
+    let observations = write::observations::<SqliteJson>(users);
+    if !observations.is_empty() {
+        sqlx::query(
+            "-- record_observations
+             INSERT INTO auditor_observations (user_id, account_id, observed_at, account)
+             SELECT r.value ->> 'user_id', r.value ->> 'account_id', r.value ->> 'observed_at', r.value ->> 'account'
+             FROM json_each($1) AS r WHERE TRUE
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(Json(observations))
         .execute(connection)
         .await?;
     }
@@ -160,7 +173,12 @@ async fn close_incidents(connection: &mut SqliteConnection, users: &[&UserRecord
     Ok(())
 }
 
-async fn open_incidents(connection: &mut SqliteConnection, users: &[&UserRecord]) -> sqlx::Result<Vec<Opened>> {
+/// What a second look opens while the sweep of its notification goes on is grouped with that sweep.
+async fn open_incidents(
+    connection: &mut SqliteConnection,
+    record: &Record,
+    users: &[&UserRecord],
+) -> sqlx::Result<Vec<Opened>> {
     let opened = write::opened::<SqliteJson>(users);
     if opened.is_empty() {
         return Ok(Vec::new());
@@ -168,20 +186,27 @@ async fn open_incidents(connection: &mut SqliteConnection, users: &[&UserRecord]
     sqlx::query_as(
         "-- open_incidents
          INSERT INTO auditor_incidents (id, user_id, toolkit, auth_config, alias, kind, account_id, status, reason,
-             broke_at, opened_at)
+             broke_at, counts_from, opened_at, sweep_id)
          SELECT r.value ->> 'id', r.value ->> 'user_id', r.value ->> 'toolkit', r.value ->> 'auth_config',
              r.value ->> 'alias', r.value ->> 'kind', r.value ->> 'account_id', r.value ->> 'status',
-             r.value ->> 'reason', r.value ->> 'broke_at', r.value ->> 'opened_at'
+             r.value ->> 'reason', r.value ->> 'broke_at', r.value ->> 'counts_from', r.value ->> 'opened_at',
+             COALESCE($2, (
+                 SELECT s.id FROM auditor_notifications AS n JOIN auditor_sweeps AS s ON s.id = n.sweep_id
+                 WHERE n.id = $3 AND n.user_id = r.value ->> 'user_id'
+                     AND s.state NOT IN ('completed', 'failed', 'skipped')))
          FROM json_each($1) AS r WHERE TRUE
          ON CONFLICT DO NOTHING
          RETURNING id, user_id",
     )
     .bind(Json(opened))
+    .bind(record.sweep.map(|sweep| Id(sweep.0)))
+    .bind(record.join.map(|join| Id(join.0)))
     .fetch_all(connection)
     .await
 }
 
-/// Gives every incident that was opened its notification; returns the pending ones that were made or grew.
+/// Gives every incident that was opened its notification; returns the pending ones that were made or grew
+/// and are due: the others are left to the keeper.
 async fn notify(
     connection: &mut SqliteConnection,
     record: &Record,
@@ -193,12 +218,9 @@ async fn notify(
     }
     let joined = joinable(connection, record.join).await?;
     let new = write::new_notifications(users, opened.iter().filter(|(_, user)| joined.is_none_of(user)));
-    let mut notifications: HashMap<String, Id> =
-        grow_or_make(connection, record, new).await?.into_iter().map(|(id, user)| (user, id)).collect();
-    let grown: Vec<NotificationId> = match record.hold {
-        Some(_) => Vec::new(),
-        None => notifications.values().map(|id| NotificationId(id.0)).collect(),
-    };
+    let waiting = grow_or_make(connection, record, new).await?;
+    let due = waiting.iter().filter(|(_, _, is_due)| *is_due).map(|(id, _, _)| NotificationId(id.0)).collect();
+    let mut notifications: HashMap<String, Id> = waiting.into_iter().map(|(id, user, _)| (user, id)).collect();
     if let Some((id, user)) = joined.0 {
         notifications.insert(user, id);
     }
@@ -214,7 +236,7 @@ async fn notify(
     .bind(Json(links.collect::<Vec<Value>>()))
     .execute(connection)
     .await?;
-    Ok(grown)
+    Ok(due)
 }
 
 /// The notification that takes in what is opened for its user, if there is one.
@@ -239,12 +261,12 @@ async fn joinable(connection: &mut SqliteConnection, join: Option<NotificationId
     .map(Joined)
 }
 
-/// Makes a pending (or held) notification for each user, unless one is there that can grow.
+/// Makes a pending (or held) notification for each user, unless one is there that can grow; tells which are due by now.
 async fn grow_or_make(
     connection: &mut SqliteConnection,
     record: &Record,
     new: Vec<Value>,
-) -> sqlx::Result<Vec<Opened>> {
+) -> sqlx::Result<Vec<(Id, String, bool)>> {
     if new.is_empty() {
         return Ok(Vec::new());
     }
@@ -252,11 +274,13 @@ async fn grow_or_make(
         "-- grow_or_make_pending
          INSERT INTO auditor_notifications AS n
              (id, user_id, state, hold, due_at, sweep_id, created_at, waiting_since)
-         SELECT r.value ->> 'id', r.value ->> 'user_id', 'pending', $2, $3, $4, $5, $5
+         SELECT r.value ->> 'id', r.value ->> 'user_id', 'pending', $2, $3, $4, $5,
+             CASE WHEN $3 <= $5 THEN $5 END
          FROM json_each($1) AS r WHERE TRUE ORDER BY r.value ->> 'user_id'
          ON CONFLICT (user_id) WHERE state = 'pending' DO UPDATE SET due_at = min(n.due_at, excluded.due_at),
-             queued_in = NULL, waiting_since = excluded.waiting_since
-         RETURNING id, user_id"
+             queued_in = NULL, waiting_since = CASE
+                 WHEN min(n.due_at, excluded.due_at) <= excluded.created_at THEN excluded.created_at END
+         RETURNING id, user_id, due_at <= $5 AS is_due"
     } else {
         "-- grow_or_make_held
          INSERT INTO auditor_notifications AS n
@@ -264,7 +288,7 @@ async fn grow_or_make(
          SELECT r.value ->> 'id', r.value ->> 'user_id', 'held', $2, $3, $4, $5, $5
          FROM json_each($1) AS r WHERE TRUE ORDER BY r.value ->> 'user_id'
          ON CONFLICT (user_id, hold) WHERE state = 'held' DO UPDATE SET due_at = min(n.due_at, excluded.due_at)
-         RETURNING id, user_id"
+         RETURNING id, user_id, FALSE AS is_due"
     };
     sqlx::query_as(statement)
         .bind(Json(new))

@@ -164,6 +164,7 @@ impl SweepStore for SqliteStore {
             end_checks(&mut transaction, id, now).await.map_err(failed(action))?;
             let tally = tally_of(&mut transaction, id).await.map_err(failed(action))?;
             store_tally(&mut transaction, id, &tally).await.map_err(failed(action))?;
+            end_group(&mut transaction, id, now).await.map_err(failed(action))?;
         }
         transaction.commit().await.map_err(failed(action))?;
         Ok(true)
@@ -277,6 +278,9 @@ impl SqliteStore {
         .await
         .map_err(failed(action))?;
         let sweep = row.map(|row| row.into_sweep(action)).transpose()?;
+        if sweep.is_some() {
+            end_group(&mut transaction, id, now).await.map_err(failed(action))?;
+        }
         transaction.commit().await.map_err(failed(action))?;
         Ok(sweep)
     }
@@ -348,6 +352,24 @@ async fn store_tally(connection: &mut SqliteConnection, id: SweepId, tally: &Tal
     )
     .bind(Id(id.0))
     .bind(Json(tally))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The group of a sweep that has ended is complete: what it made, or added to, waits no longer for others. What a mail server put
+/// off stays put off.
+async fn end_group(connection: &mut SqliteConnection, id: SweepId, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- end_group
+         UPDATE auditor_notifications SET due_at = $2, queued_in = NULL, waiting_since = NULL WHERE id IN (
+             SELECT n.id FROM auditor_notifications AS n
+             WHERE n.state = 'pending' AND n.due_at > $2 AND n.attempts = 0 AND (n.sweep_id = $1 OR EXISTS (
+                 SELECT 1 FROM auditor_notification_incidents AS l JOIN auditor_incidents AS i ON i.id = l.incident_id
+                 WHERE l.notification_id = n.id AND i.sweep_id = $1)))",
+    )
+    .bind(Id(id.0))
+    .bind(At(now))
     .execute(connection)
     .await?;
     Ok(())

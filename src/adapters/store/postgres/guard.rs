@@ -1,0 +1,303 @@
+//! What the outage guard counts, and what it holds, in PostgreSQL.
+//!
+//! The order of the locks: trips, then users (sorted), then incidents. Taking hold of incidents alone locks no user, and so waits
+//! for nobody: what somebody else is changing at the moment is left to the next round.
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgConnection;
+
+use super::PostgresStore;
+use crate::adapters::store::case::{BrokenRow, ScopeRow, TripRow, at_most, ids, micros};
+use crate::adapters::store::error::failed;
+use crate::adapters::store::row::{At, Id, rows};
+use crate::adapters::store::write::clean;
+use crate::domain::guard::Trip;
+use crate::domain::id::{AccountId, AuthConfigId, SweepId, Toolkit, TripId, UserId};
+use crate::domain::port::{Broken, Count, GuardStore, Healthy, NewTrip, Release, Released, StoreResult, TripDetail};
+
+#[async_trait]
+impl GuardStore for PostgresStore {
+    async fn broken(&self, count: &Count) -> StoreResult<Vec<Broken>> {
+        let broken: Vec<BrokenRow> = sqlx::query_as(
+            "-- broken
+             SELECT c.toolkit, c.auth_config, count(*) FILTER (WHERE NOT c.backlog) AS broke,
+                 count(*) FILTER (WHERE c.backlog) AS backlog,
+                 min(c.opened_at) FILTER (WHERE NOT c.mailed) AS unmailed_since
+             FROM (
+                 SELECT i.toolkit, i.auth_config, i.opened_at, i.counts_from,
+                     i.opened_at - i.counts_from > $3::bigint * interval '1 microsecond' AS backlog, EXISTS (
+                         SELECT 1 FROM auditor_notification_incidents AS l
+                         JOIN auditor_notifications AS n ON n.id = l.notification_id
+                         WHERE l.incident_id = i.id AND l.listed AND n.state = 'sent') AS mailed
+                 FROM auditor_incidents AS i
+                 WHERE i.resolved_at IS NULL AND i.trip_id IS NULL AND i.kind <> 'unfinished' AND i.opened_at >= $1
+                     AND ($4::uuid IS NULL OR i.sweep_id = $4)) AS c
+             WHERE c.backlog OR c.counts_from >= $2
+             GROUP BY c.toolkit, c.auth_config ORDER BY c.toolkit, c.auth_config",
+        )
+        .bind(At(count.opened_since))
+        .bind(At(count.counted_since))
+        .bind(micros(count.window))
+        .bind(count.sweep.map(|sweep| Id(sweep.0)))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("counting what is broken"))?;
+        Ok(broken.into_iter().map(Broken::from).collect())
+    }
+
+    async fn healthy(&self, healthy: &Healthy<'_>) -> StoreResult<Vec<(Toolkit, AuthConfigId, u64)>> {
+        // From one app and auth config straight to the next, and no further into any of them than is asked for: what is counted
+        // is few however many accounts there are.
+        let counted: Vec<(String, String, i64)> = sqlx::query_as(
+            "-- healthy
+             WITH RECURSIVE leaf (toolkit, auth_config) AS (
+                 (SELECT a.toolkit, a.auth_config FROM auditor_accounts AS a
+                     WHERE a.toolkit >= COALESCE($4::text, '') AND a.status = 'ACTIVE' AND NOT a.is_disabled
+                         AND NOT a.auth_config_disabled AND a.gone_at IS NULL
+                     ORDER BY a.toolkit, a.auth_config LIMIT 1)
+                 UNION ALL
+                 SELECT n.toolkit, n.auth_config FROM leaf AS l CROSS JOIN LATERAL (
+                     SELECT a.toolkit, a.auth_config FROM auditor_accounts AS a
+                     WHERE (a.toolkit, a.auth_config) > (l.toolkit, l.auth_config) AND a.status = 'ACTIVE'
+                         AND NOT a.is_disabled AND NOT a.auth_config_disabled AND a.gone_at IS NULL
+                     ORDER BY a.toolkit, a.auth_config LIMIT 1) AS n
+                 WHERE $4::text IS NULL OR l.toolkit = $4)
+             SELECT l.toolkit, l.auth_config, count(*) AS slots FROM leaf AS l CROSS JOIN LATERAL (
+                 SELECT DISTINCT a.user_id, a.alias FROM auditor_accounts AS a
+                 JOIN auditor_user_checks AS c ON c.user_id = a.user_id
+                 WHERE a.toolkit = l.toolkit AND a.auth_config = l.auth_config AND a.status = 'ACTIVE'
+                     AND NOT a.is_disabled AND NOT a.auth_config_disabled AND a.gone_at IS NULL
+                     AND c.observed_at >= $1 AND ($2::uuid IS NULL OR c.sweep_id = $2)
+                 ORDER BY a.user_id, a.alias LIMIT $3) AS s
+             WHERE $4::text IS NULL OR l.toolkit = $4
+             GROUP BY l.toolkit, l.auth_config ORDER BY l.toolkit, l.auth_config",
+        )
+        .bind(At(healthy.since))
+        .bind(healthy.sweep.map(|sweep| Id(sweep.0)))
+        .bind(at_most(healthy.enough))
+        .bind(healthy.toolkit.map(|toolkit| clean(toolkit.as_str())))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("counting what is healthy"))?;
+        Ok(counted
+            .into_iter()
+            .map(|(toolkit, auth_config, slots)| (Toolkit::new(toolkit), AuthConfigId::new(auth_config), rows(slots)))
+            .collect())
+    }
+
+    async fn sweeps_with_unmailed(&self, since: DateTime<Utc>) -> StoreResult<Vec<SweepId>> {
+        let sweeps: Vec<Id> = sqlx::query_scalar(
+            "-- sweeps_with_unmailed
+             SELECT DISTINCT i.sweep_id FROM auditor_incidents AS i
+             WHERE i.resolved_at IS NULL AND i.trip_id IS NULL AND i.opened_at >= $1 AND i.sweep_id IS NOT NULL
+                 AND NOT EXISTS (
+                     SELECT 1 FROM auditor_notification_incidents AS l
+                     JOIN auditor_notifications AS n ON n.id = l.notification_id
+                     WHERE l.incident_id = i.id AND l.listed AND n.state = 'sent')
+             ORDER BY i.sweep_id",
+        )
+        .bind(At(since))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("looking for sweeps that are not mailed about yet"))?;
+        Ok(sweeps.into_iter().map(|id| SweepId(id.0)).collect())
+    }
+
+    async fn hold_tripped(&self, window: TimeDelta) -> StoreResult<u64> {
+        let action = "holding what the guard holds back";
+        let mut transaction = self.pool.begin().await.map_err(failed(action))?;
+        let trips = tripped(&mut transaction).await.map_err(failed(action))?;
+        let held = hold(&mut transaction, &trips, window).await.map_err(failed(action))?;
+        transaction.commit().await.map_err(failed(action))?;
+        Ok(held)
+    }
+
+    async fn trip(&self, trip: &NewTrip, now: DateTime<Utc>) -> StoreResult<bool> {
+        let action = "noting that the guard tripped";
+        let mut transaction = self.pool.begin().await.map_err(failed(action))?;
+        if !insert_trip(&mut transaction, trip, now).await.map_err(failed(action))? {
+            return Ok(false);
+        }
+        let stopped = stop_releasing(&mut transaction, trip, now).await.map_err(failed(action))?;
+        let trips = tripped(&mut transaction).await.map_err(failed(action))?;
+        if !stopped.is_empty() {
+            take_over(&mut transaction, &stopped, trip.id).await.map_err(failed(action))?;
+        }
+        hold(&mut transaction, &trips, trip.window).await.map_err(failed(action))?;
+        transaction.commit().await.map_err(failed(action))?;
+        Ok(true)
+    }
+
+    async fn trips(&self, active: bool, limit: u32) -> StoreResult<Vec<Trip>> {
+        let action = "listing trips of the guard";
+        let mut connection = self.pool.acquire().await.map_err(failed(action))?;
+        let newest: Vec<Id> = sqlx::query_scalar(
+            "-- newest_trips
+             SELECT id FROM auditor_trips WHERE NOT $1 OR state IN ('tripped', 'releasing')
+             ORDER BY tripped_at DESC, id DESC LIMIT $2",
+        )
+        .bind(active)
+        .bind(i64::from(limit))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed(action))?;
+        let trips = trips(&mut connection, &newest).await.map_err(failed(action))?;
+        trips.into_iter().map(|row| row.into_trip(action)).collect()
+    }
+
+    async fn trip_detail(&self, id: TripId, sample: u32) -> StoreResult<Option<TripDetail>> {
+        let action = "reading a trip of the guard";
+        let mut connection = self.pool.acquire().await.map_err(failed(action))?;
+        let Some(trip) = trips(&mut connection, &ids([id.0])).await.map_err(failed(action))?.pop() else {
+            return Ok(None);
+        };
+        let reasons: Vec<(String, Option<String>, i64)> = sqlx::query_as(
+            "-- reasons_of_trip
+             SELECT status, reason, count(*) AS slots FROM auditor_incidents WHERE trip_id = $1
+             GROUP BY status, reason ORDER BY slots DESC, status, reason NULLS FIRST LIMIT 10",
+        )
+        .bind(Id(id.0))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed(action))?;
+        let trip = trip.into_trip(action)?;
+        let sample: Vec<(String, String)> = sqlx::query_as(
+            "-- sample_of_trip
+             SELECT user_id, account_id FROM auditor_incidents
+             WHERE trip_id = $1 AND (NOT $2 OR (guard = 'held' AND resolved_at IS NULL))
+             ORDER BY user_id, account_id, id LIMIT $3",
+        )
+        .bind(Id(id.0))
+        .bind(trip.state.holds())
+        .bind(i64::from(sample))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed(action))?;
+        Ok(Some(TripDetail {
+            trip,
+            reasons: reasons.into_iter().map(|(status, reason, slots)| (status, reason, rows(slots))).collect(),
+            sample: sample.into_iter().map(|(user, account)| (UserId::new(user), AccountId::new(account))).collect(),
+        }))
+    }
+
+    async fn release_trip(&self, release: &Release<'_>, now: DateTime<Utc>) -> StoreResult<Option<Released>> {
+        self.release(release, now).await.map_err(failed("releasing what the guard holds"))
+    }
+
+    async fn discard_trip(&self, id: TripId, by: &str, now: DateTime<Utc>) -> StoreResult<Option<u64>> {
+        self.discard(id, by, now).await.map_err(failed("discarding what the guard holds"))
+    }
+}
+
+/// Trips, newest first, with what is known of their incidents.
+pub(super) async fn trips(connection: &mut PgConnection, ids: &[Id]) -> sqlx::Result<Vec<TripRow>> {
+    sqlx::query_as(
+        "-- trips
+         SELECT t.id, t.scope, t.toolkit, t.auth_config, t.broken, t.healthy, t.state, t.tripped_at, t.ended_at,
+             t.ended_by, t.ramp_at, count(i.id) AS slots,
+             count(i.id) FILTER (WHERE i.resolved_at IS NULL) AS still_broken,
+             count(i.id) FILTER (WHERE i.resolved_at IS NULL AND i.guard = 'held') AS held,
+             count(DISTINCT i.user_id) FILTER (WHERE i.resolved_at IS NULL AND i.guard = 'held') AS users
+         FROM auditor_trips AS t LEFT JOIN auditor_incidents AS i ON i.trip_id = t.id
+         WHERE t.id = ANY($1) GROUP BY t.id ORDER BY t.tripped_at DESC, t.id DESC",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await
+}
+
+/// Trips that take hold of what comes into their scope, from narrow to wide. None of them begins to be released meanwhile.
+async fn tripped(connection: &mut PgConnection) -> sqlx::Result<Vec<ScopeRow>> {
+    sqlx::query_as(
+        "-- tripped
+         SELECT id, scope, toolkit, auth_config FROM auditor_trips WHERE state = 'tripped'
+         ORDER BY CASE scope WHEN 'auth_config' THEN 0 WHEN 'toolkit' THEN 1 ELSE 2 END, id FOR SHARE",
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Holds what is free in the scopes of these trips; of several that match, the first wins.
+async fn hold(connection: &mut PgConnection, trips: &[ScopeRow], window: TimeDelta) -> sqlx::Result<u64> {
+    let mut held = 0;
+    for trip in trips {
+        let done = sqlx::query(
+            "-- hold
+             UPDATE auditor_incidents SET trip_id = $1, guard = 'held' WHERE id IN (
+                 SELECT i.id FROM auditor_incidents AS i
+                 WHERE i.resolved_at IS NULL AND i.trip_id IS NULL AND ($2 = '' OR i.toolkit = $2)
+                     AND ($3 = '' OR i.auth_config = $3)
+                     AND (i.opened_at - i.counts_from > $4::bigint * interval '1 microsecond') = $5
+                 FOR NO KEY UPDATE SKIP LOCKED)",
+        )
+        .bind(trip.id)
+        .bind(&trip.toolkit)
+        .bind(&trip.auth_config)
+        .bind(micros(window))
+        .bind(trip.is_backlog())
+        .execute(&mut *connection)
+        .await?;
+        held += done.rows_affected();
+    }
+    Ok(held)
+}
+
+async fn insert_trip(connection: &mut PgConnection, trip: &NewTrip, now: DateTime<Utc>) -> sqlx::Result<bool> {
+    let scope = &trip.tripped.scope;
+    let inserted = sqlx::query(
+        "-- insert_trip
+         INSERT INTO auditor_trips (id, scope, toolkit, auth_config, broken, healthy, state, tripped_at)
+         VALUES ($1, $2, $3, $4, $5, $6, 'tripped', $7)
+         ON CONFLICT (scope, toolkit, auth_config) WHERE state = 'tripped' DO NOTHING",
+    )
+    .bind(Id(trip.id.0))
+    .bind(scope.kind())
+    .bind(scope.toolkit().map_or_else(String::new, |toolkit| clean(toolkit.as_str())))
+    .bind(scope.auth_config().map_or_else(String::new, |auth_config| clean(auth_config.as_str())))
+    .bind(at_most(trip.tripped.broken))
+    .bind(at_most(trip.tripped.healthy))
+    .bind(At(now))
+    .execute(connection)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Stops the release of earlier trips of the same scope.
+async fn stop_releasing(connection: &mut PgConnection, trip: &NewTrip, now: DateTime<Utc>) -> sqlx::Result<Vec<Id>> {
+    sqlx::query_scalar(
+        "-- stop_releasing
+         UPDATE auditor_trips AS t SET state = 'stopped', ended_at = $2, ended_by = 'tripped again', ramp_at = NULL
+         FROM auditor_trips AS n WHERE n.id = $1 AND t.state = 'releasing' AND t.scope = n.scope
+             AND t.toolkit = n.toolkit AND t.auth_config = n.auth_config
+         RETURNING t.id",
+    )
+    .bind(Id(trip.id.0))
+    .bind(At(now))
+    .fetch_all(connection)
+    .await
+}
+
+/// What was held by these trips is held by another.
+async fn take_over(connection: &mut PgConnection, stopped: &[Id], by: TripId) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- lock_users_held
+         SELECT u.user_id FROM auditor_user_checks AS u WHERE u.user_id IN (
+             SELECT i.user_id FROM auditor_incidents AS i
+             WHERE i.trip_id = ANY($1) AND i.guard = 'held' AND i.resolved_at IS NULL)
+         ORDER BY u.user_id FOR NO KEY UPDATE",
+    )
+    .bind(stopped)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "-- take_over
+         UPDATE auditor_incidents SET trip_id = $2
+         WHERE trip_id = ANY($1) AND guard = 'held' AND resolved_at IS NULL",
+    )
+    .bind(stopped)
+    .bind(Id(by.0))
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Everything that decides on a user's next mail, in SQLite.
+
+use chrono::{DateTime, Utc};
+use sqlx::SqlitePool;
+
+use crate::adapters::store::error::failed;
+use crate::adapters::store::row::{At, Id};
+use crate::adapters::store::situation::{InForceRow, StandingRow};
+use crate::adapters::store::write::clean;
+use crate::domain::id::{NotificationId, UserId};
+use crate::domain::plan::{FLAPPING_WINDOW, Situation, Standing};
+use crate::domain::port::StoreResult;
+use crate::domain::suppression::{AddressHash, Suppression};
+
+/// Of whom, and when.
+pub(super) struct Asked<'a> {
+    /// Whose situation.
+    pub(super) user: &'a UserId,
+    /// The address whose suppressions count too.
+    pub(super) address: Option<&'a AddressHash>,
+    /// The notification that counts neither as a mail nor as a hold.
+    pub(super) except: Option<NotificationId>,
+    /// Now.
+    pub(super) now: DateTime<Utc>,
+}
+
+/// The mails last: one that is begun meanwhile makes the answer too strict, never too lax.
+pub(super) async fn situation(pool: &SqlitePool, asked: &Asked<'_>) -> StoreResult<Situation> {
+    let open = standing(pool, asked).await?;
+    let suppressions = in_force(pool, asked).await?;
+    let last_mail = last_mail(pool, asked).await?;
+    Ok(Situation { open, last_mail, suppressions })
+}
+
+async fn standing(pool: &SqlitePool, asked: &Asked<'_>) -> StoreResult<Vec<Standing>> {
+    let action = "reading what a user has open";
+    let rows: Vec<StandingRow> = sqlx::query_as(
+        "-- standing
+         SELECT i.id, i.toolkit, i.auth_config, i.alias, i.kind, i.account_id, i.status, i.reason, i.broke_at,
+             i.counts_from, i.opened_at, i.resolved_at, i.resolution, i.sweep_id, s.schedule AS sweep_schedule,
+             s.state AS sweep_state, i.trip_id, i.guard,
+             (SELECT max(l.stage) FROM auditor_notification_incidents AS l
+                 JOIN auditor_notifications AS n ON n.id = l.notification_id
+                 WHERE l.incident_id = i.id AND l.listed AND n.state = 'sent' AND n.id IS NOT $2) AS mailed_stage,
+             (SELECT min(n.sent_at) FROM auditor_notification_incidents AS l
+                 JOIN auditor_notifications AS n ON n.id = l.notification_id
+                 WHERE l.incident_id = i.id AND l.listed AND n.state = 'sent' AND n.id IS NOT $2) AS mailed_first_at,
+             (SELECT n.hold FROM auditor_notification_incidents AS l
+                 JOIN auditor_notifications AS n ON n.id = l.notification_id
+                 WHERE l.incident_id = i.id AND n.state = 'held' AND n.hold <> 'guard' AND n.id IS NOT $2
+                 ORDER BY n.hold LIMIT 1) AS named_hold,
+             EXISTS (SELECT 1 FROM auditor_notification_incidents AS l
+                 JOIN auditor_notifications AS n ON n.id = l.notification_id
+                 WHERE l.incident_id = i.id AND l.listed AND n.ambiguous > 0 AND n.id IS NOT $2
+                     AND n.state IN ('pending', 'claimed', 'sending', 'held')) AS is_ambiguous,
+             (SELECT json_group_array(o.opened_at) FROM auditor_incidents AS o
+                 WHERE o.user_id = i.user_id AND o.toolkit = i.toolkit AND o.auth_config = i.auth_config
+                     AND o.alias SQLiteQ i.alias AND o.kind <> 'unfinished' AND o.opened_at > $3) AS openings
+         FROM auditor_incidents AS i LEFT JOIN auditor_sweeps AS s ON s.id = i.sweep_id
+         WHERE i.user_id = $1 AND i.resolved_at IS NULL ORDER BY i.id",
+    )
+    .bind(clean(asked.user.as_str()))
+    .bind(asked.except.map(|except| Id(except.0)))
+    .bind(At(asked.now - FLAPPING_WINDOW))
+    .fetch_all(pool)
+    .await
+    .map_err(failed(action))?;
+    rows.into_iter().map(|row| row.into_standing(action)).collect()
+}
+
+async fn in_force(pool: &SqlitePool, asked: &Asked<'_>) -> StoreResult<Vec<Suppression>> {
+    let action = "reading why a user is not to be mailed";
+    let rows: Vec<InForceRow> = sqlx::query_as(
+        "-- in_force
+         SELECT id, user_id, address_hash, kind, toolkit, until, source, detail, created_at
+         FROM auditor_suppressions
+         WHERE (user_id = $1 OR address_hash = $2) AND (until IS NULL OR until > $3)
+         ORDER BY created_at DESC, id DESC",
+    )
+    .bind(clean(asked.user.as_str()))
+    .bind(asked.address.map(AddressHash::as_str))
+    .bind(At(asked.now))
+    .fetch_all(pool)
+    .await
+    .map_err(failed(action))?;
+    rows.into_iter().map(|row| row.into_suppression(action)).collect()
+}
+
+/// A mail of which nobody knows whether it left counts as one that did, however it ended.
+async fn last_mail(pool: &SqlitePool, asked: &Asked<'_>) -> StoreResult<Option<DateTime<Utc>>> {
+    let newest: Option<At> = sqlx::query_scalar(
+        "-- last_mail
+         SELECT max(CASE WHEN state = 'sent' THEN sent_at WHEN state = 'sending' OR ambiguous > 0 THEN sending_at END)
+         FROM auditor_notifications WHERE user_id = $1 AND id IS NOT $2",
+    )
+    .bind(clean(asked.user.as_str()))
+    .bind(asked.except.map(|except| Id(except.0)))
+    .fetch_one(pool)
+    .await
+    .map_err(failed("asking when a user was last mailed"))?;
+    Ok(newest.map(|at| at.0))
+}
