@@ -1,5 +1,6 @@
 //! The command line, one file a subcommand. Raw arguments are parsed here; what they mean is each file's own story.
 
+mod alerts;
 mod check;
 mod check_config;
 mod dead;
@@ -128,6 +129,7 @@ enum Command {
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Queue(dead::QueueArgs),
+    Alerts(alerts::AlertsArgs),
     Users(users::UsersArgs),
     Migrate(users::MigrateArgs),
     CheckConfig(check_config::CheckConfigArgs),
@@ -190,6 +192,7 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Resume(args) => pause::resume(&args, &config).await,
         Command::Notifications(args) => notifications::notifications(&args, &config).await,
         Command::Queue(args) => dead::queue(&args, &config).await,
+        Command::Alerts(args) => alerts::alerts(&args, &config).await,
         Command::Users(args) => users::users(&args, &config).await,
         Command::Migrate(args) => users::migrate(&args, &config).await,
         Command::CheckConfig(args) => check_config::check_config(&args, &config, global.config.as_deref()).await,

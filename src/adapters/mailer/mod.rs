@@ -9,6 +9,7 @@
 
 mod harmless;
 mod message;
+mod operator;
 mod page;
 mod setup;
 mod smtp;
