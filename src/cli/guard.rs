@@ -7,12 +7,16 @@ use clap::{Args, Subcommand};
 use super::show::{self, Table, count, hint, number, say};
 use super::{Exit, Outcome};
 use crate::config::Config;
+use crate::domain::cause::{self, Cause, Pattern};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::guard::{RAMP_FIRST, Trip, TripState, percent};
+use crate::domain::id::Toolkit;
 use crate::domain::port::{Release, Store, TripDetail};
 
 /// Trips that are read, at most, to find the one that is meant.
 const TRIPS: u32 = 1_000;
+/// Reasons of which it is said what they usually mean.
+const REASONS: usize = 2;
 /// Users that `show` names.
 const SAMPLE: u32 = 10;
 
@@ -51,7 +55,7 @@ struct ListArgs {
     json: bool,
 }
 
-/// Show one trip: what broke, for which reasons, some of the users.
+/// Show one trip: what broke, for which reasons, what that usually means, some of the users.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 --json prints an object as `guard list` does, with reasons (status, reason and number, at most \
@@ -203,6 +207,13 @@ fn print(detail: &TripDetail) {
         }
         say!("\nReasons\n{reasons}");
     }
+    let causes = causes(detail);
+    if !causes.is_empty() {
+        say!("\nWhat it usually means");
+    }
+    for cause in causes {
+        say!(" {}\n   {}", cause.cause, cause.remedy);
+    }
     if !detail.sample.is_empty() {
         let mut sample = Table::new(["user", "account"]).whole(&[0, 1]);
         for (user, account) in &detail.sample {
@@ -218,6 +229,20 @@ fn print(detail: &TripDetail) {
             trip.id
         );
     }
+}
+
+/// What usually lies behind the most frequent reasons, each cause once.
+fn causes(detail: &TripDetail) -> Vec<Cause> {
+    let app = detail.trip.tripped.scope.toolkit().map_or("", Toolkit::as_str);
+    let mut found = Vec::new();
+    for (status, reason, _) in detail.reasons.iter().take(REASONS) {
+        for cause in cause::of(Pattern::AtOnce, status, reason.as_deref(), app) {
+            if !found.contains(&cause) {
+                found.push(cause);
+            }
+        }
+    }
+    found
 }
 
 async fn release(args: &ReleaseArgs, store: &dyn Store, config: &Config) -> Outcome {
