@@ -6,6 +6,7 @@ mod demo;
 mod explain;
 mod guard;
 mod help;
+mod mail;
 mod neighbours;
 mod worker;
 mod wrong;
