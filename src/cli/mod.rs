@@ -5,6 +5,8 @@ mod check;
 mod check_config;
 mod dead;
 mod demo;
+mod mail;
+mod mail_preview;
 mod mail_test;
 mod notifications;
 mod run;
@@ -123,6 +125,9 @@ enum Command {
     Users(users::UsersArgs),
     Migrate(users::MigrateArgs),
     CheckConfig(check_config::CheckConfigArgs),
+    Mail(mail::MailArgs),
+    /// The older name of `mail test`
+    #[command(hide = true)]
     MailTest(mail_test::MailTestArgs),
     Simulator(simulate::SimulatorArgs),
 }
@@ -182,6 +187,7 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Users(args) => users::users(&args, &config).await,
         Command::Migrate(args) => users::migrate(&args, &config).await,
         Command::CheckConfig(args) => check_config::check_config(&args, &config, global.config.as_deref()).await,
+        Command::Mail(args) => mail::mail(&args, &config).await,
         Command::MailTest(args) => mail_test::mail_test(&args, &config).await,
         Command::Demo(_) | Command::Simulator(_) => Ok(Exit::Usage),
     }

@@ -98,7 +98,7 @@ pub struct Mail {
     pub smtp: Smtp,
     /// Where `folder` writes its `.eml` files.
     pub folder: Option<PathBuf>,
-    /// A folder with templates that replace or extend the built-in ones.
+    /// A folder with templates that replace or add to the built-in ones.
     pub templates: Option<PathBuf>,
 }
 

@@ -55,7 +55,7 @@ async fn standing(pool: &PgPool, asked: &Asked<'_>) -> StoreResult<Vec<Standing>
                      AND n.state IN ('pending', 'claimed', 'sending', 'held')) AS is_ambiguous,
              (SELECT jsonb_agg(o.opened_at) FROM auditor_incidents AS o
                  WHERE o.user_id = i.user_id AND o.toolkit = i.toolkit AND o.auth_config = i.auth_config
-                     AND o.alias PostgreSQLQ i.alias AND o.kind <> 'unfinished' AND o.opened_at > $3) AS openings
+                     AND o.alias IS NOT DISTINCT FROM i.alias AND o.kind <> 'unfinished' AND o.opened_at > $3) AS openings
          FROM auditor_incidents AS i LEFT JOIN auditor_sweeps AS s ON s.id = i.sweep_id
          WHERE i.user_id = $1 AND i.resolved_at IS NULL ORDER BY i.id",
     )
