@@ -143,27 +143,31 @@ impl Channels {
 }
 
 /// Delivers what is stored.
-pub(super) struct Postman<'a> {
+pub struct Postman<'a> {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     channels: &'a Channels,
     interval: Duration,
+    /// Who got which message, while others did not.
+    reached: HashMap<Uuid, HashSet<EmailAddress>>,
 }
 
 impl<'a> Postman<'a> {
-    pub(super) fn new(alerter: &'a Alerter) -> Self {
+    /// Takes what this alerter, or another replica's, has stored to the channels of this one.
+    #[must_use]
+    pub fn new(alerter: &'a Alerter) -> Self {
         Self {
             store: Arc::clone(&alerter.store),
             clock: Arc::clone(&alerter.clock),
             channels: &alerter.channels,
             interval: alerter.interval,
+            reached: HashMap::new(),
         }
     }
 
-    pub(super) async fn deliver_on(&self, stop: &CancellationToken) {
-        let mut reached = HashMap::new();
+    pub(super) async fn deliver_on(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            match self.deliver_one(&mut reached).await {
+            match self.deliver_one().await {
                 Ok(true) => continue,
                 Ok(false) => {}
                 // The round that judges says so, once.
@@ -176,21 +180,24 @@ impl<'a> Postman<'a> {
         }
     }
 
-    /// Delivers the message that has waited longest; `false` if none is due.
-    async fn deliver_one(&self, reached: &mut HashMap<Uuid, HashSet<EmailAddress>>) -> StoreResult<bool> {
+    /// Tries the message that has waited longest; `false` if none is due.
+    ///
+    /// # Errors
+    /// The store cannot be asked, or could not note how it ended: then the message is tried again when its claim lapses.
+    pub async fn deliver_one(&mut self) -> StoreResult<bool> {
         let now = self.clock.now();
         let lease = Lease::new(Uuid::new_v4(), now, LEASE);
         let Some(claimed) = self.store.claim_message(lease, now).await? else { return Ok(false) };
         let ClaimedMessage { id, channel, message, .. } = &claimed;
-        let got_it = reached.entry(*id).or_default();
-        let delivery = self.channels.deliver(*channel, *id, message, got_it, now);
+        let reached = self.reached.entry(*id).or_default();
+        let delivery = self.channels.deliver(*channel, *id, message, reached, now);
         let delivered = tokio::time::timeout(DELIVERY, delivery).await.unwrap_or_else(|_| {
             let why = format!("no end within {}", humantime::format_duration(DELIVERY));
             Err(Undelivered::Again { why, retry_after: None })
         });
         let end = self.end(&claimed, delivered);
         if !matches!(end, MessageEnd::Again(..)) {
-            reached.remove(id);
+            self.reached.remove(id);
         }
         self.store.settle_message(*id, lease.token, &end, self.clock.now()).await?;
         Ok(true)

@@ -23,7 +23,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use deliver::{Channels, Undelivered};
+pub use deliver::{Channels, Postman, Undelivered};
 
 use crate::domain::alert::{Alert, Message, Telling, kind};
 use crate::domain::clock::Clock;
@@ -32,7 +32,6 @@ use crate::domain::id::{AlertId, Toolkit};
 use crate::domain::lease::Lease;
 use crate::domain::port::{Store, StoreError, StoreResult, TripDetail, VitalSigns};
 use conditions::{AppNames, Expected, Patience, STUCK_FOR, Suspicion};
-use deliver::Postman;
 
 /// How much of the near past notifications are judged by.
 const RECENT: TimeDelta = TimeDelta::hours(1);
@@ -105,8 +104,12 @@ impl Alerter {
         }
     }
 
-    /// One look. Whoever does not hold the office forgets since when it held suspicions: it does not see them end.
-    async fn round(&self, token: Uuid, patience: &mut Patience) -> StoreResult<()> {
+    /// One look, under the token by which this replica is known. Whoever does not hold the office forgets since when it held
+    /// suspicions: it does not see them end.
+    ///
+    /// # Errors
+    /// The store did not answer all of it; what it did answer was told.
+    pub async fn round(&self, token: Uuid, patience: &mut Patience) -> StoreResult<()> {
         let now = self.clock.now();
         let office = Lease::new(token, now, self.interval.saturating_mul(3));
         if !self.store.hold_office("alerter", office, now).await? {
