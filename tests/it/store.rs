@@ -2,8 +2,10 @@
 
 #![expect(clippy::panic, reason = "a test that panics has failed")]
 
+mod alerts;
 mod availability;
 mod checks;
+mod guard;
 mod notifications;
 mod opening;
 mod outbox;
@@ -14,7 +16,9 @@ mod reports;
 mod sending;
 mod situation;
 mod statements;
+mod suppressions;
 mod sweeps;
+mod trail;
 mod wake;
 
 use std::sync::Arc;
@@ -240,6 +244,51 @@ on_both! {
         notifications_are_counted_by_state_and_reason,
         the_last_check_of_a_user_says_how_it_ended,
         a_re_audit_is_unfinished_until_its_retries_are_done;
+    guard:
+        what_broke_is_counted_by_app_and_auth_config_and_backlog_apart,
+        what_is_over_unfinished_or_held_counts_nowhere,
+        what_was_mailed_about_still_counts_but_nobody_waits_to_be_told,
+        sweeps_are_named_until_all_that_they_opened_is_mailed_about,
+        healthy_slots_are_counted_by_app_and_auth_config_up_to_enough,
+        what_does_not_work_is_not_healthy,
+        a_trip_holds_its_scope_and_what_comes_into_it,
+        a_scope_has_one_trip_at_a_time,
+        the_narrowest_trip_holds_and_backlog_is_held_apart,
+        a_trip_tells_why_slots_broke_and_of_whom,
+        a_release_wakes_everybody_whom_it_concerns_once,
+        a_ramp_lets_the_first_few_go_in_the_order_of_ids,
+        a_ramp_that_leaves_no_rest_is_over_at_once,
+        a_new_trip_stops_a_release_and_takes_over_the_rest,
+        what_is_discarded_is_never_mailed_about,
+        thousands_are_released_as_are_few,
+        thousands_are_discarded_as_are_few,
+        whoever_holds_waits_for_nobody_in_a_circle;
+    suppressions:
+        what_was_said_is_read_back_newest_first,
+        the_same_again_lasts_until_the_later_instant,
+        what_is_lifted_ends_and_open_incidents_are_looked_at,
+        an_address_is_lifted_by_its_hash,
+        the_first_word_of_a_pause_stands_until_it_is_taken_back,
+        what_the_pause_put_off_is_due_when_it_ends;
+    alerts:
+        a_condition_fires_until_it_holds_no_more,
+        an_alert_that_ends_untold_is_never_told,
+        of_several_replicas_one_tells,
+        an_alert_that_ended_while_it_was_told_has_its_end_told,
+        a_message_is_delivered_by_one_and_tried_until_it_is_given_up,
+        a_fresh_store_has_nothing_to_tell,
+        signs_of_sweeps_name_those_that_are_paused_or_failed_last,
+        signs_of_notifications_are_counted_by_error,
+        slots_that_break_again_and_again_are_named,
+        auth_configs_that_are_off_and_dead_jobs_are_counted;
+    trail:
+        a_user_who_was_never_seen_has_no_trail,
+        a_trail_tells_everything_of_one_user_alone,
+        a_trail_is_cut_to_what_is_newest,
+        what_was_observed_is_read_page_by_page,
+        mails_are_read_page_by_page_with_what_they_listed,
+        an_erased_user_leaves_nothing_behind,
+        whoever_works_for_an_erased_user_is_fenced;
 }
 
 // ----------------------------------------------------------------------------------------------------- what cases share

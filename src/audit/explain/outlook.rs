@@ -201,7 +201,7 @@ impl Facts {
             Lot::Flapping(until) => format!("Its owner is left alone until {}.", on(*until)),
             Lot::Suppressed(suppression) => match suppression.until {
                 Some(until) => format!("Nothing leaves until {}.", on(until)),
-                None => "Nothing leaves until somebody lifts that.".to_owned(),
+                None => "Nothing leaves until `suppressions remove` lifts that.".to_owned(),
             },
             Lot::Discarded(_) => "Nothing is ever mailed about it.".to_owned(),
             Lot::Filtered => "Nothing leaves about it while the settings stay as they are.".to_owned(),
