@@ -141,9 +141,13 @@ pub(super) async fn a_fresh_store_has_nothing_to_tell(db: &Db) {
 pub(super) async fn signs_of_sweeps_name_those_that_are_paused_or_failed_last(db: &Db) {
     db.known_since("daily", "0 3 * * *", "UTC", at(-50)).await.expect("known");
     db.known_since("weekly", "0 3 * * 1", "UTC", at(-90)).await.expect("known");
-    for (second, (schedule, state)) in
-        (1..).zip([("daily", "failed"), ("daily", "completed"), ("weekly", "failed"), ("weekly", "skipped"), ("slow", "paused")])
-    {
+    for (second, (schedule, state)) in (1..).zip([
+        ("daily", "failed"),
+        ("daily", "completed"),
+        ("weekly", "failed"),
+        ("weekly", "skipped"),
+        ("slow", "paused"),
+    ]) {
         let sweep = new_sweep(schedule, at(second));
         assert!(db.insert_sweep(&sweep, at(second)).await.expect("inserted"));
         let finished = if state == "paused" { "NULL".to_owned() } else { instant(db, at(second)) };
@@ -166,12 +170,8 @@ fn instant(db: &Db, at: DateTime<Utc>) -> String {
 }
 
 pub(super) async fn signs_of_notifications_are_counted_by_error(db: &Db) {
-    let waits = |error: &str| Settlement::Again {
-        due_at: at(60),
-        error: error.into(),
-        counted: false,
-        ambiguous: false,
-    };
+    let waits =
+        |error: &str| Settlement::Again { due_at: at(60), error: error.into(), counted: false, ambiguous: false };
     for (name, end) in [
         ("a", Settlement::Failed("550 no".into())),
         ("b", Settlement::Failed("550 no".into())),
@@ -219,15 +219,12 @@ pub(super) async fn auth_configs_that_are_off_and_dead_jobs_are_counted(db: &Db)
             (0..accounts).map(|n| account(&format!("ca_{n}"), "slack", Status::Active)).collect();
         changed.iter_mut().for_each(|known| known.account.auth_config_disabled = true);
         changed.push(account("ca_9", "gmail", Status::Active));
-        written(db.record(&record_of(vec![UserRecord { changed, ..seen(name, None, at(0)) }], at(0))).await.expect("kept"));
+        written(
+            db.record(&record_of(vec![UserRecord { changed, ..seen(name, None, at(0)) }], at(0))).await.expect("kept"),
+        );
     }
-    let dead = DeadJob {
-        id: Uuid::now_v7(),
-        lane: Lane::Notify,
-        reason: "poison".into(),
-        deliveries: 6,
-        died_at: at(1),
-    };
+    let dead =
+        DeadJob { id: Uuid::now_v7(), lane: Lane::Notify, reason: "poison".into(), deliveries: 6, died_at: at(1) };
     db.bury(&dead).await.expect("buried");
     let now = signs(db, at(0), at(9)).await;
     assert_eq!(now.operator_faults, [("slack".to_owned(), "ac_1".to_owned(), 2)]);

@@ -97,13 +97,7 @@ fn since(opened_since: DateTime<Utc>, counted_since: DateTime<Utc>) -> Count {
 }
 
 fn counted(toolkit: &str, auth_config: &str, (broke, backlog): (u64, u64), since: Option<DateTime<Utc>>) -> Broken {
-    Broken {
-        toolkit: toolkit.into(),
-        auth_config: auth_config.into(),
-        broke,
-        backlog,
-        unmailed_since: since,
-    }
+    Broken { toolkit: toolkit.into(), auth_config: auth_config.into(), broke, backlog, unmailed_since: since }
 }
 
 pub(super) async fn what_broke_is_counted_by_app_and_auth_config_and_backlog_apart(db: &Db) {
@@ -172,7 +166,10 @@ fn healthy_since(since: DateTime<Utc>) -> Healthy<'static> {
 }
 
 fn found(counts: Vec<(Toolkit, AuthConfigId, u64)>) -> Vec<(String, String, u64)> {
-    counts.into_iter().map(|(toolkit, auth_config, slots)| (toolkit.to_string(), auth_config.to_string(), slots)).collect()
+    counts
+        .into_iter()
+        .map(|(toolkit, auth_config, slots)| (toolkit.to_string(), auth_config.to_string(), slots))
+        .collect()
 }
 
 fn leaf(toolkit: &str, auth_config: &str, slots: u64) -> (String, String, u64) {
@@ -181,8 +178,10 @@ fn leaf(toolkit: &str, auth_config: &str, slots: u64) -> (String, String, u64) {
 
 pub(super) async fn healthy_slots_are_counted_by_app_and_auth_config_up_to_enough(db: &Db) {
     let sweep = SweepId(Uuid::now_v7());
-    works(db, "ann", &[("slack", "ac_1", None), ("slack", "ac_1", None), ("slack", "ac_1", Some("b"))], None, at(5)).await;
-    works(db, "bob", &[("slack", "ac_1", None), ("slack", "ac_2", None), ("gmail", "", None)], Some(sweep), at(10)).await;
+    works(db, "ann", &[("slack", "ac_1", None), ("slack", "ac_1", None), ("slack", "ac_1", Some("b"))], None, at(5))
+        .await;
+    works(db, "bob", &[("slack", "ac_1", None), ("slack", "ac_2", None), ("gmail", "", None)], Some(sweep), at(10))
+        .await;
     works(db, "cid", &[("zoom", "ac_1", None)], None, at(1)).await;
     let count = async |healthy: Healthy<'_>| found(db.healthy(&healthy).await.expect("counted"));
     let (gmail, zoom) = (leaf("gmail", "", 1), leaf("zoom", "ac_1", 1));
@@ -205,7 +204,9 @@ pub(super) async fn what_does_not_work_is_not_healthy(db: &Db) {
     changed[1].account.auth_config_disabled = true;
     changed[2].gone_at = Some(at(1));
     changed[3].account.status = Status::Expired;
-    written(db.record(&record_of(vec![UserRecord { changed, ..seen("ann", None, at(5)) }], at(5))).await.expect("kept"));
+    written(
+        db.record(&record_of(vec![UserRecord { changed, ..seen("ann", None, at(5)) }], at(5))).await.expect("kept"),
+    );
     assert_eq!(db.healthy(&healthy_since(at(0))).await.expect("counted"), []);
 }
 
@@ -238,7 +239,8 @@ pub(super) async fn a_trip_holds_its_scope_and_what_comes_into_it(db: &Db) {
 }
 
 pub(super) async fn a_scope_has_one_trip_at_a_time(db: &Db) {
-    let scopes = [auth_config("slack", "ac_1"), toolkit("slack"), Scope::All, Scope::Backlog { toolkit: "slack".into() }];
+    let scopes =
+        [auth_config("slack", "ac_1"), toolkit("slack"), Scope::All, Scope::Backlog { toolkit: "slack".into() }];
     let mut ids = Vec::new();
     for (second, scope) in (0..).zip(&scopes) {
         ids.push(trip(db, scope.clone(), at(second)).await);

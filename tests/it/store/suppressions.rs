@@ -135,8 +135,7 @@ pub(super) async fn what_the_pause_put_off_is_due_when_it_ends(db: &Db) {
         assert!(settle(db, made[0], held.token, &again, at(1)).await);
     }
     let waiting = db.notifications(NotificationState::Pending, 9).await.expect("listed");
-    let jobs: Vec<_> =
-        waiting.iter().map(|one| connection_auditor::domain::job::Job::Notify(one.id)).collect();
+    let jobs: Vec<_> = waiting.iter().map(|one| connection_auditor::domain::job::Job::Notify(one.id)).collect();
     db.mark_queued(&jobs, "g").await.expect("marked");
     db.pause(&Pause { since: at(1), note: None }).await.expect("paused");
     db.resume(at(5)).await.expect("resumed");

@@ -42,8 +42,7 @@ async fn trip_slack(db: &Db, now: DateTime<Utc>) -> TripId {
 async fn bury_check(db: &Db, users: &[&str]) -> CheckId {
     let check = check(users);
     db.insert_checks(std::slice::from_ref(&check), at(0)).await.expect("inserted");
-    let dead =
-        DeadJob { id: check.id.0, lane: Lane::CheckNow, reason: "poison".into(), deliveries: 6, died_at: at(1) };
+    let dead = DeadJob { id: check.id.0, lane: Lane::CheckNow, reason: "poison".into(), deliveries: 6, died_at: at(1) };
     db.bury(&dead).await.expect("buried");
     check.id
 }
@@ -68,8 +67,12 @@ pub(super) async fn a_trail_tells_everything_of_one_user_alone(db: &Db) {
     bury_check(db, &["bob"]).await;
     let known = trail(db, "ann", 9).await;
     assert_eq!(known.last_check.as_ref().and_then(|check| check.observed_at), Some(at(6)));
-    assert_eq!(known.accounts.iter().map(|one| (one.account.id.as_str(), one.gone_at)).collect::<Vec<_>>(), [("ca_1", Some(at(3)))]);
-    let changes: Vec<_> = known.observations.iter().map(|one| (one.at, one.seen.as_ref().map(|seen| seen.status.clone()))).collect();
+    assert_eq!(
+        known.accounts.iter().map(|one| (one.account.id.as_str(), one.gone_at)).collect::<Vec<_>>(),
+        [("ca_1", Some(at(3)))]
+    );
+    let changes: Vec<_> =
+        known.observations.iter().map(|one| (one.at, one.seen.as_ref().map(|seen| seen.status.clone()))).collect();
     assert_eq!(changes, [(at(1), Some(Status::Active)), (at(2), Some(Status::Expired)), (at(3), None)]);
     let apps: Vec<&str> = known.incidents.iter().map(|one| one.slot.toolkit.as_str()).collect();
     assert_eq!(apps, ["slack", "gmail"], "oldest first");
@@ -129,7 +132,10 @@ pub(super) async fn mails_are_read_page_by_page_with_what_they_listed(db: &Db) {
     }
     broke(db, "dan", ("slack", "ac_1"), at(0)).await;
     let first = db.mails_sent(at(2), None, 1).await.expect("read");
-    assert_eq!(first.iter().map(|one| (one.id, one.user.as_str(), one.at)).collect::<Vec<_>>(), [(sent[1].0, "bob", at(2))]);
+    assert_eq!(
+        first.iter().map(|one| (one.id, one.user.as_str(), one.at)).collect::<Vec<_>>(),
+        [(sent[1].0, "bob", at(2))]
+    );
     let (incident, stage) = &first[0].incidents[0];
     assert_eq!((incident.id, incident.opened_at, *stage), (sent[1].1, at(0), Stage::FIRST));
     let rest = db.mails_sent(at(0), Some((at(2), sent[1].0)), 9).await.expect("read");
