@@ -52,7 +52,7 @@ pub(super) struct PreviewArgs {
     /// Write NAME.html, NAME.txt and NAME.eml into this folder, instead of printing the text
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// In this language, as in pt-BR; without it, in that of the user, or English
+    /// In this language, as in pt-BR; without it, in that of the user, or mail.locale
     #[arg(long, value_name = "TAG")]
     locale: Option<String>,
 }
@@ -89,7 +89,7 @@ pub(super) async fn preview(args: &PreviewArgs, config: &Config) -> Outcome {
     }
     if let Some(locale) = args.locale.as_deref().filter(|locale| mailer.locale_of(locale).is_none()) {
         let known = mailer.locales().collect::<Vec<_>>().join(", ");
-        hint!("there are no templates for {locale:?}, only for {known}: such users are written to in English");
+        hint!("there are no templates for {locale:?}, only for {known}: such users are written to in mail.locale");
     }
     Ok(Exit::Done)
 }

@@ -9,6 +9,7 @@ mod mail;
 mod mail_preview;
 mod mail_test;
 mod notifications;
+mod policy;
 mod run;
 mod show;
 mod simulate;
@@ -122,6 +123,7 @@ enum Command {
     Notifications(notifications::NotificationsArgs),
     Queue(dead::QueueArgs),
     Alerts(alerts::AlertsArgs),
+    Policy(policy::PolicyArgs),
     Users(users::UsersArgs),
     Migrate(users::MigrateArgs),
     CheckConfig(check_config::CheckConfigArgs),
@@ -184,6 +186,7 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Notifications(args) => notifications::notifications(&args, &config).await,
         Command::Queue(args) => dead::queue(&args, &config).await,
         Command::Alerts(args) => alerts::alerts(&args, &config).await,
+        Command::Policy(args) => policy::policy(&args, &config).await,
         Command::Users(args) => users::users(&args, &config).await,
         Command::Migrate(args) => users::migrate(&args, &config).await,
         Command::CheckConfig(args) => check_config::check_config(&args, &config, global.config.as_deref()).await,

@@ -21,7 +21,6 @@ mod templates;
 mod transport;
 mod words;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -67,29 +66,25 @@ impl Mailer {
             config::MailTransport::Smtp => Transport::Smtp(SmtpPool::new(&mail.smtp, tasks)?),
             config::MailTransport::Folder => Transport::Folder(mail.folder.clone().ok_or(MailSetupError::NoFolder)?),
         };
-        Self::assemble(notify, mail.templates.as_deref(), transport)
+        Self::assemble(notify, mail, transport)
     }
 
     /// A mailer with the built-in templates that sends through this transport.
     pub fn with_transport(notify: &config::Notify, transport: Transport) -> Result<Self, MailSetupError> {
-        Self::assemble(notify, None, transport)
+        Self::assemble(notify, &config::Mail::default(), transport)
     }
 
     /// A mailer that writes as [`Mailer::new`] does, and sends nothing anywhere.
     pub fn for_preview(notify: &config::Notify, mail: &config::Mail) -> Result<Self, MailSetupError> {
-        Self::assemble(notify, mail.templates.as_deref(), Transport::Memory(Outbox::default()))
+        Self::assemble(notify, mail, Transport::Memory(Outbox::default()))
     }
 
-    fn assemble(
-        notify: &config::Notify,
-        templates: Option<&Path>,
-        transport: Transport,
-    ) -> Result<Self, MailSetupError> {
+    fn assemble(notify: &config::Notify, mail: &config::Mail, transport: Transport) -> Result<Self, MailSetupError> {
         let letterhead = Letterhead {
             sender: setup::sender(notify)?,
             app_name: notify.app_name.as_deref().map(|name| one_line(name, NAME)).filter(|name| !name.is_empty()),
             reconnect_url: notify.reconnect_url.clone(),
-            templates: Templates::read(templates)?,
+            templates: Templates::read(mail.templates.as_deref(), &mail.locale)?,
         };
         Ok(Self { letterhead: Arc::new(letterhead), transport: Arc::new(transport) })
     }

@@ -26,8 +26,8 @@ use super::page::{self, Page};
 use super::samples;
 use crate::domain::notification::Digest;
 
-/// The language of whoever has none of those that there are templates for.
-const DEFAULT: &str = "en";
+/// The language that is a model for others.
+const MODEL: &str = "en";
 const SUBJECT: &str = "subject.txt";
 const WORDS: &str = "words.txt";
 const TEXT: &str = "digest.txt";
@@ -76,12 +76,20 @@ pub enum TemplateError {
         locale: String,
     },
     /// A language without a file that it must have.
-    #[error("mail.templates: {locale}: there is no {file}: add it, with the built-in {DEFAULT}/{file} as a model")]
+    #[error("mail.templates: {locale}: there is no {file}: add it, with the built-in {MODEL}/{file} as a model")]
     Missing {
         /// The language.
         locale: String,
         /// The file.
         file: &'static str,
+    },
+    /// Users without a language would get no mail.
+    #[error("mail.locale `{locale}`: there are no templates for it, only for {known}")]
+    NoDefault {
+        /// The setting.
+        locale: String,
+        /// The languages there are.
+        known: String,
     },
     /// It does not parse.
     #[error("mail.templates: {0}")]
@@ -114,6 +122,8 @@ pub(super) struct Templates {
     environment: Environment<'static>,
     /// By language tag.
     voices: BTreeMap<String, Voice>,
+    /// The tag of the voice for everybody else.
+    default: String,
 }
 
 /// One language, and the names of its templates.
@@ -129,8 +139,9 @@ pub(super) struct Voice {
 }
 
 impl Templates {
-    /// The built-in templates, and those of this folder before them; each is filled in with every sample.
-    pub(super) fn read(folder: Option<&Path>) -> Result<Self, TemplateError> {
+    /// The built-in templates, and those of this folder before them; each is filled in with every sample. Who has none of these
+    /// languages is written to in `default`.
+    pub(super) fn read(folder: Option<&Path>, default: &str) -> Result<Self, TemplateError> {
         let mut shelf = Shelf::built_in();
         if let Some(folder) = folder {
             shelf.add(folder)?;
@@ -148,7 +159,13 @@ impl Templates {
             environment.add_template_owned(name, content).map_err(TemplateError::Broken)?;
         }
         let voices = shelf.locales.iter().map(|(name, tag)| Ok((name.clone(), Voice::of(tag, &shelf.files)?)));
-        let mut templates = Self { voices: voices.collect::<Result<_, TemplateError>>()?, environment };
+        let voices = voices.collect::<Result<_, TemplateError>>()?;
+        let mut templates = Self { voices, environment, default: String::new() };
+        templates.default =
+            templates.locale_of(default).map(str::to_owned).ok_or_else(|| TemplateError::NoDefault {
+                locale: default.to_owned(),
+                known: templates.locales().collect::<Vec<_>>().join(", "),
+            })?;
         templates.check()?;
         templates.environment.set_debug(false);
         Ok(templates)
@@ -174,7 +191,8 @@ impl Templates {
         test: bool,
     ) -> Result<Page, MailError> {
         let own = digest.locale.as_deref().and_then(|tag| self.locale_of(tag));
-        let voice = self.voices.get(own.unwrap_or(DEFAULT)).expect("the default language is built in");
+        let voice =
+            self.voices.get(own.unwrap_or(&self.default)).expect("the default language was found when they were read");
         self.fill_as(voice, digest, app_name, unsubscribe, test)
     }
 

@@ -9,6 +9,7 @@
 mod guard;
 mod ledger;
 mod notifier;
+mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use chrono_tz::Tz;
 use uuid::Uuid;
 
 pub use self::guard::{Held, Holding};
+pub use self::recorded::Playback;
 use self::ledger::{Entry, Person, Row};
 use super::account::Account;
 use super::guard::{GuardRules, Scope, TripState};

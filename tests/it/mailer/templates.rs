@@ -108,6 +108,19 @@ fn a_language_can_be_added_with_months_of_its_own_and_a_region_can_differ_from_i
     );
 }
 
+#[test]
+fn everybody_else_is_written_to_in_the_language_of_the_setting() {
+    let speaking = |locale: &str| {
+        Mailer::for_preview(&notify(), &config::Mail { locale: locale.to_owned(), ..config::Mail::default() })
+    };
+    let german = speaking("de_DE").unwrap();
+    assert_eq!(read(&german, None).locale, "de");
+    assert_eq!(read(&german, Some("fr")).locale, "de");
+    assert_eq!(read(&german, Some("en-GB")).locale, "en");
+    let error = speaking("fr").err().unwrap();
+    assert_eq!(error.to_string(), "mail.locale `fr`: there are no templates for it, only for de, en");
+}
+
 /// The error, with the folder's name left out.
 fn refused(files: &[(&str, &str)]) -> String {
     let folder = folder(files);
