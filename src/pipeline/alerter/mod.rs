@@ -156,17 +156,17 @@ impl Alerter {
     }
 
     async fn look_at_vital_signs(&self, now: DateTime<Utc>) -> StoreResult<Vec<Suspicion>> {
-        let hour = self.store.vital_signs(now - RECENT).await?;
+        let hour = self.store.vital_signs(now - RECENT, now).await?;
         let failed_since = TimeDelta::from_std(self.expected.within).unwrap_or(FAILED_SWEEP).max(FAILED_SWEEP);
         let sweeps = VitalSigns {
-            troubled_sweeps: self.store.vital_signs(now - failed_since).await?.troubled_sweeps,
+            troubled_sweeps: self.store.vital_signs(now - failed_since, now).await?.troubled_sweeps,
             ..hour.clone()
         };
         let sent_lately = if hour.stuck.is_empty() {
             hour.sent
         } else {
             let lately = TimeDelta::from_std(STUCK_FOR).unwrap_or(RECENT);
-            self.store.vital_signs(now - lately).await?.sent
+            self.store.vital_signs(now - lately, now).await?.sent
         };
         let apps = hour.flapping.iter().map(|(app, ..)| app).chain(hour.operator_faults.iter().map(|(app, ..)| app));
         let names = self.names(apps.map(|app| Toolkit::from(app.as_str())).collect()).await?;
