@@ -10,16 +10,20 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::adapters::composio::Composio;
+use crate::adapters::hooks::Hooks;
 use crate::adapters::mailer::Mailer;
 use crate::adapters::queue::{self, WorkerSpec};
 use crate::adapters::store::{self, ConnectError};
 use crate::adapters::users::UsersSource;
 use crate::audit::{Auditor, Desk, Guard, Names, Outbox};
 use crate::config::{Config, NotifyMode};
+use crate::domain::alert::Telling;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::job::Lane;
 use crate::domain::notification::hold;
 use crate::domain::port::{JobHandler, JobStore, Store};
+use crate::pipeline::alerter::conditions::Expected;
+use crate::pipeline::alerter::{Alerter, Channels};
 use crate::pipeline::checker::Checker;
 use crate::pipeline::keeper::Keeper;
 use crate::pipeline::notifier::{MailRules, Notifier};
@@ -38,7 +42,7 @@ pub enum Role {
     Checker,
     /// Sends notifications.
     Notifier,
-    /// Pushes what the queue lost, ends sweeps, deletes what is old.
+    /// Pushes what the queue lost, ends sweeps, deletes what is old, alerts the operator.
     Keeper,
 }
 
@@ -122,6 +126,7 @@ impl App {
                 lease,
             };
             stages.start("keeper", keeper.run(shutdown.soft.clone()));
+            stages.start("alerter", self.alerter(&tasks)?.run(shutdown.soft.clone()));
         }
         if roles.contains(&Role::Notifier) {
             let mailer = Mailer::new(&self.config.notify, &self.config.mail, &tasks)?;
@@ -186,6 +191,20 @@ impl App {
         stages.start_fallible(lane.as_str(), queue::work(spec, Arc::clone(&self.queue), handler, stop));
     }
 
+    fn alerter(&self, tasks: &TaskTracker) -> anyhow::Result<Alerter> {
+        let alerts = &self.config.alerts;
+        Ok(Alerter {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            channels: alert_channels(&self.config, tasks)?,
+            telling: Telling { group_wait: alerts.group_wait, repeat_interval: alerts.repeat_interval },
+            expected: Expected { within: alerts.expected_within, has_schedules: !self.config.schedules.is_empty() },
+            guard: self.config.guard.clone(),
+            // Judging reads more than keeping does: ten seconds by default.
+            interval: self.config.keeper.interval.saturating_mul(5),
+        })
+    }
+
     fn mail_rules(&self, mailer: &Mailer) -> anyhow::Result<MailRules> {
         let notify = &self.config.notify;
         Ok(MailRules {
@@ -199,6 +218,23 @@ impl App {
             zones: self.config.schedules.iter().map(|(name, one)| (name.clone(), one.time_zone)).collect(),
         })
     }
+}
+
+/// The ways to the operator that are configured.
+///
+/// # Errors
+/// One of them is not as it must be.
+pub fn alert_channels(config: &Config, tasks: &TaskTracker) -> anyhow::Result<Channels> {
+    let operators =
+        config.alerts.email.iter().map(|text| text.parse().context("alerts.email holds what is no address"));
+    let operators = operators.collect::<anyhow::Result<Vec<_>>>()?;
+    let mail = if operators.is_empty() {
+        None
+    } else {
+        let mailer = Mailer::new(&config.notify, &config.mail, tasks);
+        Some((mailer.context("alerts.email is set, so mails must be able to leave")?, operators))
+    };
+    Ok(Channels { mail, hooks: Hooks::new(&config.alerts, config.notify.app_name.as_deref())? })
 }
 
 /// The stages that run in this process.

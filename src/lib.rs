@@ -14,9 +14,9 @@
 //! |---|---|---|
 //! | 0 | [`domain`] | types and rules; no I/O |
 //! | 1 | [`config`] | settings, valid once read |
-//! | 2 | [`adapters`] | store, queue, composio, mailer, users: they do not know each other |
+//! | 2 | [`adapters`] | store, queue, composio, mailer, hooks, users: they do not know each other |
 //! | 3 | [`audit`] | use cases that several stages need |
-//! | 4 | [`pipeline`] | scheduler, sweeper, checker, notifier, keeper: they do not know each other |
+//! | 4 | [`pipeline`] | scheduler, sweeper, checker, notifier, keeper, alerter: they do not know each other |
 //! | 5 | [`telemetry`] | logs |
 //! | 6 | [`cli`], [`app`], [`shutdown`] | the binary: parse, wire, run, exit |
 //!

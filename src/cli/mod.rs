@@ -1,13 +1,17 @@
 //! The command line, one file a subcommand. Raw arguments are parsed here; what they mean is each file's own story.
 
+mod alerts;
 mod check;
 mod check_config;
 mod dead;
 mod demo;
+mod explain;
+mod guard;
 mod mail;
 mod mail_preview;
 mod mail_test;
 mod notifications;
+mod pause;
 mod policy;
 mod run;
 mod show;
@@ -77,6 +81,9 @@ Set it up:
   connection-auditor -c auditor.toml run                  the worker; start as many as you like
   connection-auditor -c auditor.toml sweep --dry-run      who would be mailed, and why
 
+Ask it why:
+  connection-auditor -c auditor.toml explain user-123     what happened to one user, and what is next
+
 Every setting is also an environment variable: composio.api_key is CONNECTION_AUDITOR_COMPOSIO__API_KEY.
 
 Durations are written as 30s, 5m, 1h 30m or 7d. Times are printed in UTC.
@@ -119,8 +126,13 @@ enum Command {
     Sweep(sweep::SweepArgs),
     Check(check::CheckArgs),
     Status(status::StatusArgs),
+    Explain(explain::ExplainArgs),
     Notifications(notifications::NotificationsArgs),
+    Guard(guard::GuardArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
     Queue(dead::QueueArgs),
+    Alerts(alerts::AlertsArgs),
     Policy(policy::PolicyArgs),
     Users(users::UsersArgs),
     Migrate(users::MigrateArgs),
@@ -181,8 +193,13 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Sweep(args) => sweep::sweep(&args, &config).await,
         Command::Check(args) => check::check(&args, &config).await,
         Command::Status(args) => status::status(&args, &config).await,
+        Command::Explain(args) => explain::explain(&args, &config).await,
+        Command::Guard(args) => guard::guard(&args, &config).await,
+        Command::Pause(args) => pause::pause(&args, &config).await,
+        Command::Resume(args) => pause::resume(&args, &config).await,
         Command::Notifications(args) => notifications::notifications(&args, &config).await,
         Command::Queue(args) => dead::queue(&args, &config).await,
+        Command::Alerts(args) => alerts::alerts(&args, &config).await,
         Command::Policy(args) => policy::policy(&args, &config).await,
         Command::Users(args) => users::users(&args, &config).await,
         Command::Migrate(args) => users::migrate(&args, &config).await,

@@ -23,7 +23,7 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("apalis_core", &["adapters/queue"]),
     ("redis", &["adapters/queue"]),
     ("sqlx", &["adapters/store", "adapters/users", "adapters/queue/sqlite"]),
-    ("reqwest", &["adapters/composio"]),
+    ("reqwest", &["adapters/composio", "adapters/hooks"]),
     ("lettre", &["adapters/mailer"]),
     ("axum", &["http", "simulator"]),
 ];

@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "a test that cannot go on says why, also in the functions that tests share")]
 
+mod alerts;
 mod checker;
 mod cli;
 mod config;

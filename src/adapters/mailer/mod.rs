@@ -12,6 +12,7 @@ mod facts;
 mod harmless;
 mod locale;
 mod message;
+mod operator;
 mod page;
 pub mod samples;
 mod setup;

@@ -38,7 +38,10 @@ async fn other_settings_are_compared_with_what_was_really_sent() {
     assert_eq!(same.code, 0, "{}", same.shown());
     let same = same.json();
     let told = ["changes", "lines", "not_known", "now", "only_now", "only_other", "other", "otherwise"];
-    assert_eq!(keys(&same), [&told[..], &["recorded_since", "same", "sent", "since", "sweeps", "until", "users"]].concat());
+    assert_eq!(
+        keys(&same),
+        [&told[..], &["recorded_since", "same", "sent", "since", "sweeps", "until", "users"]].concat()
+    );
     assert_eq!(same["same"], true);
     assert_eq!(same["sent"]["users"], mailed.len());
     // In a replay everybody has an address.
