@@ -71,9 +71,7 @@ fn assert_only_the_app(trips: &[Trip]) {
 
 /// Waits until the operator was told so often, and a little longer, so that one message too many would show.
 async fn told(world: &World, times: usize) -> Vec<String> {
-    world
-        .until("the operator is told", MINUTES, || async { (world.told().len() >= times).then_some(()) })
-        .await;
+    world.until("the operator is told", MINUTES, || async { (world.told().len() >= times).then_some(()) }).await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     let told = world.told();
     assert_eq!(told.len(), times, "{told:?}");
@@ -105,7 +103,8 @@ async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_
     assert_only_the_app(&active(&world).await);
     let all = world.smtp.count();
     // Those of the first half whose app broke by itself were mailed before it went away; of the others nobody is.
-    let early: Vec<_> = world.mails(before).into_iter().filter(|mail| mail.links.iter().any(|(app, _)| app == APP)).collect();
+    let early: Vec<_> =
+        world.mails(before).into_iter().filter(|mail| mail.links.iter().any(|(app, _)| app == APP)).collect();
     let due = world.simulator.truth().mailed;
     for mail in &early {
         assert!(due[&mail.to].iter().any(|due| due.toolkit.as_str() == APP), "{:?} was mailed about {APP}", mail.to);
@@ -163,7 +162,10 @@ async fn on_the_first_day_too_and_a_release_mails_each_who_is_still_broken_once_
     world.settled(world.sweep_now().await, 5 * MINUTES).await;
     let trips = active(&world).await;
     assert_only_the_app(&trips);
-    assert!(trips.iter().all(|trip| matches!(trip.tripped.scope, Scope::Backlog { .. })), "broken for three days: {trips:?}");
+    assert!(
+        trips.iter().all(|trip| matches!(trip.tripped.scope, Scope::Backlog { .. })),
+        "broken for three days: {trips:?}"
+    );
     let before = world.smtp.count();
     let everybody: Vec<UserId> = world.simulator.users().map(|user| user.id).collect();
     let mailed: BTreeSet<UserId> = world.mails(0).into_iter().map(|mail| mail.to).collect();
@@ -191,6 +193,10 @@ async fn on_the_first_day_too_and_a_release_mails_each_who_is_still_broken_once_
     let unreachable = world.reasons(NotificationState::Unreachable).await.values().sum::<u64>();
     assert_eq!(mailed.len(), mails.len(), "one mail each");
     assert!(mails.iter().all(|mail| mail.links.iter().any(|(app, _)| app == APP)), "about the app");
-    assert!(mailed.len() <= users && mailed.len() + usize::try_from(unreachable).expect("a number") >= users, "{} of {users}", mailed.len());
+    assert!(
+        mailed.len() <= users && mailed.len() + usize::try_from(unreachable).expect("a number") >= users,
+        "{} of {users}",
+        mailed.len()
+    );
     println!("released: {} mailed of {users} held, {unreachable} unreachable", mailed.len());
 }

@@ -21,6 +21,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+pub use harmless::without_addresses;
 pub use message::{Mail, MailError};
 pub use setup::MailSetupError;
 pub use smtp::SmtpPool;

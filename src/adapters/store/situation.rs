@@ -52,7 +52,8 @@ impl StandingRow {
             (Some("discarded"), Some(trip)) => Some(Hold::Discarded(TripId(trip.0))),
             _ => None,
         };
-        let named = self.named_hold.map(|name| if name == hold::AMBIGUOUS { Hold::Ambiguous } else { Hold::Named(name) });
+        let named =
+            self.named_hold.map(|name| if name == hold::AMBIGUOUS { Hold::Ambiguous } else { Hold::Named(name) });
         let ambiguous = self.is_ambiguous.then_some(Hold::Ambiguous);
         let mut openings: Vec<_> =
             self.openings.map(|openings| openings.0).unwrap_or_default().into_iter().map(|at| at.0).collect();

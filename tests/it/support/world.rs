@@ -153,7 +153,8 @@ impl World {
 
     /// Makes everything that the auditor has stored older by this, as if time had passed; only while nothing is on its way.
     pub(crate) async fn age(&self, by: chrono::TimeDelta) {
-        let mut database = sqlx::PgConnection::connect(self.setting("database.url")).await.expect("the database answers");
+        let mut database =
+            sqlx::PgConnection::connect(self.setting("database.url")).await.expect("the database answers");
         let columns: Vec<(String, String)> = sqlx::query_as(
             "SELECT table_name::text, string_agg(format('%1$I = %1$I - $1', column_name), ', ')
              FROM information_schema.columns
@@ -397,12 +398,10 @@ impl World {
             .skip(skip)
             .inspect(|mail| assert_eq!(mail.to.len(), 1, "one mail, one person"))
             .filter(|mail| mail.to[0] != OPERATOR)
-            .map(|mail| {
-                SeenMail {
-                    to: users[&mail.to[0]].clone(),
-                    links: links(&mail.bytes),
-                    message_id: message_id(&mail.bytes),
-                }
+            .map(|mail| SeenMail {
+                to: users[&mail.to[0]].clone(),
+                links: links(&mail.bytes),
+                message_id: message_id(&mail.bytes),
             })
             .collect()
     }

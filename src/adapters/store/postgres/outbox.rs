@@ -147,7 +147,9 @@ impl OutboxStore for PostgresStore {
     }
 
     async fn wake(&self, hold: Option<&str>, now: DateTime<Utc>, limit: u32) -> StoreResult<Vec<NotificationId>> {
-        wake::wake(&self.pool, hold, now, limit).await.map_err(failed("waking users whose incidents are worth another look"))
+        wake::wake(&self.pool, hold, now, limit)
+            .await
+            .map_err(failed("waking users whose incidents are worth another look"))
     }
 
     async fn hold_office(&self, name: &str, lease: Lease, now: DateTime<Utc>) -> StoreResult<bool> {

@@ -28,11 +28,7 @@ struct Batch {
 
 impl PostgresStore {
     /// See [`release_trip`](crate::domain::port::GuardStore::release_trip).
-    pub(super) async fn release(
-        &self,
-        release: &Release<'_>,
-        now: DateTime<Utc>,
-    ) -> sqlx::Result<Option<Released>> {
+    pub(super) async fn release(&self, release: &Release<'_>, now: DateTime<Utc>) -> sqlx::Result<Option<Released>> {
         let mut left = release.ramp.map_or(u32::MAX, |(first, _)| first);
         let mut released: Option<Vec<NotificationId>> = None;
         loop {

@@ -290,7 +290,11 @@ async fn insert_trip(connection: &mut SqliteConnection, trip: &NewTrip, now: Dat
 }
 
 /// Stops the release of earlier trips of the same scope.
-async fn stop_releasing(connection: &mut SqliteConnection, trip: &NewTrip, now: DateTime<Utc>) -> sqlx::Result<Vec<Id>> {
+async fn stop_releasing(
+    connection: &mut SqliteConnection,
+    trip: &NewTrip,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Vec<Id>> {
     sqlx::query_scalar(
         "-- stop_releasing
          UPDATE auditor_trips AS t SET state = 'stopped', ended_at = $2, ended_by = 'tripped again', ramp_at = NULL

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::SqliteStore;
 use super::merge::put_back;
-use super::situation::{self, Asked};
 use super::sending;
+use super::situation::{self, Asked};
 use crate::adapters::store::error::failed;
 use crate::adapters::store::merge::Place;
 use crate::adapters::store::row::{At, Id, NotificationRow, StandRow, name};

@@ -28,11 +28,7 @@ struct Batch {
 
 impl SqliteStore {
     /// See [`release_trip`](crate::domain::port::GuardStore::release_trip).
-    pub(super) async fn release(
-        &self,
-        release: &Release<'_>,
-        now: DateTime<Utc>,
-    ) -> sqlx::Result<Option<Released>> {
+    pub(super) async fn release(&self, release: &Release<'_>, now: DateTime<Utc>) -> sqlx::Result<Option<Released>> {
         let mut left = release.ramp.map_or(u32::MAX, |(first, _)| first);
         let mut released: Option<Vec<NotificationId>> = None;
         loop {
@@ -226,7 +222,12 @@ async fn discard_users(
     Ok(discarded.rows_affected())
 }
 
-async fn end_discarded(connection: &mut SqliteConnection, id: TripId, by: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
+async fn end_discarded(
+    connection: &mut SqliteConnection,
+    id: TripId,
+    by: &str,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
     sqlx::query(
         "-- end_discarded
          UPDATE auditor_trips SET state = 'discarded', ended_at = $2, ended_by = $3, ramp_at = NULL WHERE id = $1",

@@ -104,7 +104,11 @@ async fn full_until(
 }
 
 /// `false` if the claim was lost.
-async fn begin_sending(connection: &mut SqliteConnection, id: NotificationId, sending: &Sending<'_>) -> sqlx::Result<bool> {
+async fn begin_sending(
+    connection: &mut SqliteConnection,
+    id: NotificationId,
+    sending: &Sending<'_>,
+) -> sqlx::Result<bool> {
     let begun = sqlx::query(
         "-- begin_sending
          UPDATE auditor_notifications SET state = 'sending', unclear = FALSE, lease_until = $3, sending_at = $4

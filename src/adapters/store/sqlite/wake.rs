@@ -4,8 +4,8 @@
 //! is a look of its own. While a notification of the user waits or is worked on, looks stay noted: it may end without one.
 
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
 use sqlx::SqliteConnection;
+use sqlx::types::Json;
 
 use super::SqliteStore;
 use crate::adapters::store::row::{At, Id};
