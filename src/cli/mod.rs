@@ -10,7 +10,9 @@ mod run;
 mod show;
 mod simulate;
 mod status;
+mod suppressions;
 mod sweep;
+mod user;
 mod users;
 mod wait;
 
@@ -117,7 +119,9 @@ enum Command {
     Check(check::CheckArgs),
     Status(status::StatusArgs),
     Notifications(notifications::NotificationsArgs),
+    Suppressions(suppressions::SuppressionsArgs),
     Queue(dead::QueueArgs),
+    User(user::UserArgs),
     Users(users::UsersArgs),
     Migrate(users::MigrateArgs),
     CheckConfig(check_config::CheckConfigArgs),
@@ -175,7 +179,9 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Check(args) => check::check(&args, &config).await,
         Command::Status(args) => status::status(&args, &config).await,
         Command::Notifications(args) => notifications::notifications(&args, &config).await,
+        Command::Suppressions(args) => suppressions::suppressions(&args, &config).await,
         Command::Queue(args) => dead::queue(&args, &config).await,
+        Command::User(args) => user::user(&args, &config).await,
         Command::Users(args) => users::users(&args, &config).await,
         Command::Migrate(args) => users::migrate(&args, &config).await,
         Command::CheckConfig(args) => check_config::check_config(&args, &config, global.config.as_deref()).await,
