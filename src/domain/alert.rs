@@ -130,3 +130,6 @@ impl Telling {
         due.then(|| Message { kind: kind.to_owned(), firing: firing.into_iter().cloned().collect(), ended })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -303,3 +303,6 @@ pub struct Trip {
     /// How many users those concern.
     pub users: u64,
 }
+
+#[cfg(test)]
+mod tests;

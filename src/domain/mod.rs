@@ -17,6 +17,7 @@ pub mod observation;
 pub mod plan;
 pub mod policy;
 pub mod port;
+pub mod replay;
 pub mod retry;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -288,7 +288,9 @@ impl Situation {
         if let Some((grouped, confirmed)) = first.min_by_key(|(grouped, confirmed)| *grouped.max(confirmed)) {
             let why = if confirmed > grouped { Waiting::Confirmation } else { Waiting::Group };
             let told_later = self.last_mail.map_or(now, |last| last + delta(policy.min_interval));
-            let until = grouped.max(confirmed);
+            // A reminder or the end of a snooze may come before it, and this look is the only one to come.
+            let ready = grouped.max(confirmed);
+            let until = self.looks(policy, now).into_iter().filter_map(|(_, at)| at).fold(ready, DateTime::min);
             let why = if told_later > until { Waiting::MinInterval } else { why };
             return Next::Wait { until: opens(policy, until.max(told_later), zone), why };
         }
@@ -353,3 +355,6 @@ fn opens(policy: &Policy, at: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
 fn delta(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::days(36_500))
 }
+
+#[cfg(test)]
+mod tests;

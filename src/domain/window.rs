@@ -80,3 +80,6 @@ fn on_the_wall(local: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     }
     local.and_utc()
 }
+
+#[cfg(test)]
+mod tests;

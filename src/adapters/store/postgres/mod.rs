@@ -12,6 +12,7 @@ mod release;
 mod reports;
 mod sending;
 mod situation;
+mod suppressions;
 mod sweeps;
 mod wake;
 
