@@ -159,11 +159,10 @@ impl SuppressionStore for SqliteStore {
     }
 
     async fn paused(&self) -> StoreResult<Option<Pause>> {
-        let pause: Option<(At, Option<String>)> =
-            sqlx::query_as("-- paused\nSELECT since, note FROM auditor_pause")
-                .fetch_optional(&self.readers)
-                .await
-                .map_err(failed("looking whether mails may leave"))?;
+        let pause: Option<(At, Option<String>)> = sqlx::query_as("-- paused\nSELECT since, note FROM auditor_pause")
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed("looking whether mails may leave"))?;
         Ok(pause.map(|(since, note)| Pause { since: since.0, note }))
     }
 }
