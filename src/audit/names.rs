@@ -46,6 +46,20 @@ impl Names {
         Ok(names)
     }
 
+    /// The names as far as they are stored, for who must not ask anybody; an app without one is called as the API calls it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn stored(store: &dyn Store, slugs: BTreeSet<Toolkit>) -> StoreResult<BTreeMap<Toolkit, String>> {
+        let slugs: Vec<Toolkit> = slugs.into_iter().collect();
+        let mut known = store.toolkits(&slugs).await?;
+        let named = slugs.into_iter().map(|slug| {
+            let name = known.remove(&slug).map_or_else(|| capitalized(&slug), |known| known.name);
+            (slug, name)
+        });
+        Ok(named.collect())
+    }
+
     async fn ask(&self, slug: &Toolkit, old: Option<ToolkitName>) -> StoreResult<String> {
         match self.composio.toolkit(slug).await {
             Ok(fresh) if !fresh.name.trim().is_empty() => {

@@ -1,4 +1,4 @@
-//! `mail-test`: one mail on the way that all others will take.
+//! `mail test`: one mail on the way that all others will take.
 
 use anyhow::Context;
 use clap::Args;
@@ -20,7 +20,7 @@ use crate::domain::notification::EmailAddress;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Example:
-  connection-auditor -c auditor.toml mail-test you@example.org")]
+  connection-auditor -c auditor.toml mail test you@example.org")]
 pub(super) struct MailTestArgs {
     /// To whom
     #[arg(value_name = "ADDRESS")]

@@ -4,8 +4,11 @@ mod check;
 mod check_config;
 mod dead;
 mod demo;
+mod mail;
+mod mail_preview;
 mod mail_test;
 mod notifications;
+mod policy;
 mod run;
 mod show;
 mod simulate;
@@ -121,10 +124,14 @@ enum Command {
     Notifications(notifications::NotificationsArgs),
     Suppressions(suppressions::SuppressionsArgs),
     Queue(dead::QueueArgs),
+    Policy(policy::PolicyArgs),
     User(user::UserArgs),
     Users(users::UsersArgs),
     Migrate(users::MigrateArgs),
     CheckConfig(check_config::CheckConfigArgs),
+    Mail(mail::MailArgs),
+    /// The older name of `mail test`
+    #[command(hide = true)]
     MailTest(mail_test::MailTestArgs),
     Simulator(simulate::SimulatorArgs),
 }
@@ -181,10 +188,12 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Notifications(args) => notifications::notifications(&args, &config).await,
         Command::Suppressions(args) => suppressions::suppressions(&args, &config).await,
         Command::Queue(args) => dead::queue(&args, &config).await,
+        Command::Policy(args) => policy::policy(&args, &config).await,
         Command::User(args) => user::user(&args, &config).await,
         Command::Users(args) => users::users(&args, &config).await,
         Command::Migrate(args) => users::migrate(&args, &config).await,
         Command::CheckConfig(args) => check_config::check_config(&args, &config, global.config.as_deref()).await,
+        Command::Mail(args) => mail::mail(&args, &config).await,
         Command::MailTest(args) => mail_test::mail_test(&args, &config).await,
         Command::Demo(_) | Command::Simulator(_) => Ok(Exit::Usage),
     }

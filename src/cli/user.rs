@@ -69,9 +69,9 @@ struct ExportArgs {
 
 /// Delete everything that is kept of one user.
 ///
-/// Also what is known against the address that the user has now. A mail that is on its way is let go. Your app's users are not
-/// touched: as long as the app has the user, the next sweep sees them again, as somebody new. So delete them there first, or after
-/// it erase once more. There is no way back; see `user export`.
+/// Also the row in the auditor's own table of users, and what is known against the address that the user has now. A mail that is
+/// on its way is let go. Your app's own database is only read: as long as it has the user, the next sweep sees them again, as
+/// somebody new. There is no way back; see `user export`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Example:
@@ -189,11 +189,13 @@ async fn erase(args: &EraseArgs, config: &Config) -> Outcome {
         }
         say!("Erased of {name}\n{table}");
     }
-    if known.is_some() {
+    // Whoever was in the auditor's own table is gone from there too.
+    if app_has(&user, config).await?.is_some() {
         hint!("note: the app still has this user, so the next sweep sees them again, as somebody new");
-    } else {
+    } else if address.is_none() {
         hint!(
-            "note: the app has no such user, so no sweep sees them again; what is known against an address that they had stays until `suppressions remove --address`"
+            "note: the app has no such user; what is known against an address that they had stays until \
+             `suppressions remove --address`"
         );
     }
     Ok(Exit::Done)

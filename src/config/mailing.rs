@@ -90,7 +90,7 @@ pub enum OnAmbiguous {
 }
 
 /// `[mail]`
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Mail {
     /// How mail leaves.
     pub transport: MailTransport,
@@ -98,8 +98,22 @@ pub struct Mail {
     pub smtp: Smtp,
     /// Where `folder` writes its `.eml` files.
     pub folder: Option<PathBuf>,
-    /// A folder with templates that replace or extend the built-in ones.
+    /// A folder with templates that replace or add to the built-in ones.
     pub templates: Option<PathBuf>,
+    /// The language of users whose own is unknown, or has no templates.
+    pub locale: String,
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Self {
+            transport: MailTransport::default(),
+            smtp: Smtp::default(),
+            folder: None,
+            templates: None,
+            locale: "en".to_owned(),
+        }
+    }
 }
 
 /// `mail.transport`

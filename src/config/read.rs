@@ -318,6 +318,7 @@ fn mail(s: &mut Section<'_>) -> Mail {
         smtp: s.section("smtp", smtp),
         folder: s.optional("folder", path()),
         templates: s.optional("templates", path()),
+        locale: s.value("locale", d.locale, text()),
     }
 }
 

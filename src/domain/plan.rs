@@ -332,6 +332,14 @@ impl Situation {
         self.open.iter().map(|standing| (standing.incident.id, look(standing).filter(|at| *at > now))).collect()
     }
 
+    /// The incidents of a mail, each with the newest stage that the mail consumes; none for a mention.
+    #[must_use]
+    pub fn listed(&self, list: &[Listed]) -> Vec<(Incident, Option<Stage>)> {
+        let of = |id: IncidentId| list.iter().find(|listed| listed.incident == id);
+        let listed = self.open.iter().filter_map(|standing| Some((standing, of(standing.incident.id)?)));
+        listed.map(|(standing, listed)| (standing.incident.clone(), listed.stages.iter().max().copied())).collect()
+    }
+
     /// What is so once a mail that lists this has left.
     #[must_use]
     pub fn mailed(mut self, list: &[Listed], at: DateTime<Utc>) -> Self {

@@ -4,6 +4,7 @@
 
 mod demo;
 mod help;
+mod mail;
 mod neighbours;
 mod worker;
 mod wrong;

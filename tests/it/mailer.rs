@@ -5,7 +5,10 @@
 mod compose;
 mod delivery;
 mod faults;
+mod html;
+mod samples;
 mod security;
+mod templates;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,6 +19,7 @@ use connection_auditor::config;
 use connection_auditor::domain::id::{AccountId, IncidentId, NotificationId, Toolkit, UserId};
 use connection_auditor::domain::incident::IncidentKind;
 use connection_auditor::domain::notification::{Digest, DigestItem};
+use connection_auditor::domain::stage::Stage;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -30,6 +34,7 @@ fn item(kind: IncidentKind, toolkit: &str, app: &str, days_ago: i64) -> DigestIt
         incident: IncidentId(Uuid::from_u128(1)),
         account: AccountId::new("ca_1"),
         kind,
+        stage: Some(Stage::FIRST),
         toolkit: Toolkit::new(toolkit),
         app: app.to_owned(),
         alias: None,

@@ -2,16 +2,24 @@
 
 #![expect(clippy::panic, reason = "a test that panics has failed")]
 
+mod alerts;
 mod availability;
 mod checks;
+mod guard;
 mod notifications;
 mod opening;
 mod outbox;
+mod prune;
 mod races;
 mod record;
 mod reports;
+mod sending;
+mod situation;
 mod statements;
+mod suppressions;
 mod sweeps;
+mod trail;
+mod wake;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +33,13 @@ use connection_auditor::domain::id::{AccountId, CheckId, IncidentId, Notificatio
 use connection_auditor::domain::incident::{Incident, IncidentKind};
 use connection_auditor::domain::lease::{Claim, Lease};
 use connection_auditor::domain::notification::Notification;
+use connection_auditor::domain::plan::Situation;
 use connection_auditor::domain::port::{
-    CheckOutcome, ClaimedCheck, Record, Recorded, Store, SweepChange, SweepPage, UserRecord,
+    Begun, CheckOutcome, ClaimedCheck, Horizon, Record, Recorded, Sending, Settled, Settlement, Store, SweepChange,
+    SweepPage, UserRecord,
 };
 use connection_auditor::domain::slot::Slot;
+use connection_auditor::domain::stage::Stage;
 use connection_auditor::domain::sweep::{Check, NewSweep, Overlap, Sweep, SweepMode, SweepState, Tally, Trigger};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
@@ -36,9 +47,6 @@ use sqlx::{AssertSqlSafe, Connection};
 use uuid::Uuid;
 
 use crate::support::postgres;
-
-/// A notification that is not there.
-const NOBODY: NotificationId = NotificationId(Uuid::nil());
 
 /// A database of its own, migrated.
 struct Db {
@@ -158,6 +166,8 @@ on_both! {
         ten_thousand_users_fit;
     opening:
         a_second_incident_joins_the_pending_notification_which_is_due_at_the_earlier_time,
+        what_is_not_due_is_found_as_soon_as_it_is,
+        a_second_look_in_a_sweep_opens_for_that_sweep,
         a_claimed_notification_is_left_alone_and_a_new_one_is_made,
         an_incident_joins_the_notification_that_found_it_unless_that_is_on_its_way,
         a_hold_takes_in_what_is_opened_under_it;
@@ -169,6 +179,7 @@ on_both! {
         only_what_a_sent_mail_listed_was_mailed,
         one_incident_is_not_sent_by_two_notifications,
         what_may_have_gone_out_is_not_sent_under_another_name,
+        a_mail_that_is_held_because_nobody_knows_is_ambiguous_from_then_on,
         what_failed_or_was_unreachable_is_retried_and_what_was_buried_is_not,
         what_is_retried_joins_what_is_pending,
         what_is_tried_again_keeps_its_name_and_its_tries,
@@ -176,6 +187,38 @@ on_both! {
         held_notifications_are_released_or_discarded_by_age,
         a_release_joins_what_is_pending,
         the_incidents_of_a_deleted_user_are_closed;
+    situation:
+        a_situation_holds_what_is_open_of_this_user_alone,
+        the_newest_stage_counts_and_the_time_of_the_first,
+        a_mail_on_its_way_counts_as_the_last_one,
+        a_mail_that_may_have_left_counts_however_it_ended,
+        a_notification_that_is_held_holds_what_it_carries,
+        a_trip_holds_an_incident_until_it_lets_go,
+        a_slot_remembers_how_often_it_broke_within_the_window,
+        suppressions_in_force_are_those_of_the_user_and_of_the_address;
+    sending:
+        of_two_mails_to_one_user_at_once_one_may_leave,
+        a_mail_too_near_to_the_last_is_refused,
+        a_mail_of_nothing_new_is_refused,
+        a_stage_that_was_passed_is_refused,
+        an_incident_that_ended_is_held_or_was_discarded_is_refused,
+        a_user_who_wants_none_is_refused,
+        the_kill_switch_stops_every_mail,
+        no_more_leave_within_an_hour_than_the_ceiling_admits,
+        the_ceiling_says_when_there_is_room_and_counts_a_second_try_once;
+    wake:
+        a_look_that_has_come_makes_a_notification_once,
+        a_look_is_kept_until_what_waits_has_ended,
+        looks_are_those_of_the_user_and_of_what_is_open,
+        what_is_put_back_or_held_notes_its_looks_too,
+        under_a_hold_what_is_woken_is_held_and_carried,
+        the_oldest_looks_come_first_and_no_more_than_asked_for,
+        whoever_wakes_at_once_wakes_each_user_once;
+    prune:
+        what_was_observed_goes_when_something_newer_was,
+        users_who_are_checked_no_more_go_with_their_accounts,
+        a_nudge_is_remembered_as_long_as_its_user,
+        trips_alerts_and_suppressions_go_when_they_are_over;
     outbox:
         what_was_never_pushed_is_found_when_due_and_waited_long_enough,
         a_wiped_queue_finds_everything_again,
@@ -201,6 +244,51 @@ on_both! {
         notifications_are_counted_by_state_and_reason,
         the_last_check_of_a_user_says_how_it_ended,
         a_re_audit_is_unfinished_until_its_retries_are_done;
+    guard:
+        what_broke_is_counted_by_app_and_auth_config_and_backlog_apart,
+        what_is_over_unfinished_or_held_counts_nowhere,
+        what_was_mailed_about_still_counts_but_nobody_waits_to_be_told,
+        sweeps_are_named_until_all_that_they_opened_is_mailed_about,
+        healthy_slots_are_counted_by_app_and_auth_config_up_to_enough,
+        what_does_not_work_is_not_healthy,
+        a_trip_holds_its_scope_and_what_comes_into_it,
+        a_scope_has_one_trip_at_a_time,
+        the_narrowest_trip_holds_and_backlog_is_held_apart,
+        a_trip_tells_why_slots_broke_and_of_whom,
+        a_release_wakes_everybody_whom_it_concerns_once,
+        a_ramp_lets_the_first_few_go_in_the_order_of_ids,
+        a_ramp_that_leaves_no_rest_is_over_at_once,
+        a_new_trip_stops_a_release_and_takes_over_the_rest,
+        what_is_discarded_is_never_mailed_about,
+        thousands_are_released_as_are_few,
+        thousands_are_discarded_as_are_few,
+        whoever_holds_waits_for_nobody_in_a_circle;
+    suppressions:
+        what_was_said_is_read_back_newest_first,
+        the_same_again_lasts_until_the_later_instant,
+        what_is_lifted_ends_and_open_incidents_are_looked_at,
+        an_address_is_lifted_by_its_hash,
+        the_first_word_of_a_pause_stands_until_it_is_taken_back,
+        what_the_pause_put_off_is_due_when_it_ends;
+    alerts:
+        a_condition_fires_until_it_holds_no_more,
+        an_alert_that_ends_untold_is_never_told,
+        of_several_replicas_one_tells,
+        an_alert_that_ended_while_it_was_told_has_its_end_told,
+        a_message_is_delivered_by_one_and_tried_until_it_is_given_up,
+        a_fresh_store_has_nothing_to_tell,
+        signs_of_sweeps_name_those_that_are_paused_or_failed_last,
+        signs_of_notifications_are_counted_by_error,
+        slots_that_break_again_and_again_are_named,
+        auth_configs_that_are_off_and_dead_jobs_are_counted;
+    trail:
+        a_user_who_was_never_seen_has_no_trail,
+        a_trail_tells_everything_of_one_user_alone,
+        a_trail_is_cut_to_what_is_newest,
+        what_was_observed_is_read_page_by_page,
+        mails_are_read_page_by_page_with_what_they_listed,
+        an_erased_user_leaves_nothing_behind,
+        whoever_works_for_an_erased_user_is_fenced;
 }
 
 // ----------------------------------------------------------------------------------------------------- what cases share
@@ -260,6 +348,7 @@ fn incident(toolkit: &str) -> Incident {
         status: "EXPIRED".into(),
         reason: Some("Permanent auth error during token refresh".into()),
         broke_at: at(-100),
+        counts_from: at(-50),
         opened_at: at(0),
         resolved: None,
     }
@@ -331,6 +420,49 @@ async fn claim_notification(db: &Db, id: NotificationId, now: DateTime<Utc>) -> 
         Claim::Won(claimed) => (claimed, lease),
         other => panic!("the notification cannot be claimed: {other:?}"),
     }
+}
+
+/// The stages of mails that tell of these incidents for the first time.
+fn firsts(incidents: &[IncidentId]) -> Vec<(IncidentId, Stage)> {
+    incidents.iter().map(|incident| (*incident, Stage::FIRST)).collect()
+}
+
+/// What a notifier asks with that took this lease just now; mails before that are long ago.
+fn sending(lease: Lease, stages: &[(IncidentId, Stage)]) -> Sending<'_> {
+    let now = lease.until - TimeDelta::seconds(15);
+    Sending { lease, stages, quiet_since: now, max_per_hour: None, now }
+}
+
+/// Begins a mail that tells of these incidents for the first time.
+async fn begin(db: &Db, id: NotificationId, lease: Lease, incidents: &[IncidentId]) -> Begun {
+    db.begin_sending(id, &sending(lease, &firsts(incidents))).await.expect("the store answers")
+}
+
+/// Ends a try, with nothing to look at later; `false` if fenced.
+async fn settle(db: &Db, id: NotificationId, token: Uuid, settlement: &Settlement, now: DateTime<Utc>) -> bool {
+    db.settle(id, token, &Settled { settlement, looks: &[] }, now).await.expect("the store answers")
+}
+
+/// Ends a try, and notes looks with it.
+async fn settle_with(
+    db: &Db,
+    (id, lease): (NotificationId, Lease),
+    settlement: &Settlement,
+    looks: &[(IncidentId, Option<DateTime<Utc>>)],
+    now: DateTime<Utc>,
+) {
+    assert!(db.settle(id, lease.token, &Settled { settlement, looks }, now).await.expect("the store answers"));
+}
+
+/// What is known of a user, by nobody's address.
+async fn situation(db: &Db, name: &str, except: Option<NotificationId>, now: DateTime<Utc>) -> Situation {
+    db.situation(&user(name), None, except, now).await.expect("read")
+}
+
+/// The same horizon for everything.
+async fn prune(db: &Db, before: DateTime<Utc>) -> u64 {
+    let horizon = Horizon { sweeps: before, incidents: before, observations: before, users: before, alerts: before };
+    db.prune(&horizon).await.expect("pruned")
 }
 
 fn new_sweep(schedule: &str, tick: DateTime<Utc>) -> NewSweep {

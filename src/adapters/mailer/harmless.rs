@@ -26,6 +26,15 @@ pub(super) fn one_line(text: &str, max: usize) -> String {
     format!("{}…", kept.trim_end_matches([' ', '\u{200d}', '\u{fe0f}']))
 }
 
+/// The text, marked as a run of its own if it is written from right to left, so that it does not turn the words around it.
+pub(super) fn isolated(text: &str) -> String {
+    let from_right = |c| {
+        matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' | '\u{10800}'..='\u{10fff}'
+            | '\u{1e800}'..='\u{1efff}')
+    };
+    if text.contains(from_right) { format!("\u{2068}{text}\u{2069}") } else { text.to_owned() }
+}
+
 /// The name to greet somebody with, if it looks like one: sign-up forms are abused to send other people text and links.
 pub(super) fn person(name: &str) -> Option<String> {
     let line = one_line(name, 2 * PERSON);
@@ -84,6 +93,13 @@ mod tests {
     #[test]
     fn direction_characters_are_dropped_and_emoji_are_kept() {
         assert_eq!(one_line("\u{202e}kcalS\u{202c} 👩\u{200d}💻", 40), "kcalS 👩\u{200d}💻");
+    }
+
+    #[test]
+    fn what_is_written_from_right_to_left_stands_alone() {
+        assert_eq!(isolated("סלאק"), "\u{2068}סלאק\u{2069}");
+        assert_eq!(isolated("Slack 李"), "Slack 李");
+        assert_eq!(one_line(&isolated("سلاك"), 40), "سلاك", "nobody else can set or end such a mark");
     }
 
     #[test]

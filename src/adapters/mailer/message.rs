@@ -73,7 +73,7 @@ pub enum MailError {
     #[error("the unsubscribe link is not an https URL")]
     Unsubscribe,
     /// A template names something that is not there.
-    #[error("the template of the mail cannot be filled")]
+    #[error("{0}")]
     Template(#[from] minijinja::Error),
     /// The headers do not make a message.
     #[error("the mail cannot be built")]
@@ -91,7 +91,6 @@ pub(super) struct Sender {
 pub(super) fn build(
     sender: &Sender,
     digest: &Digest,
-    subject: &str,
     page: Page,
     unsubscribe: Option<&Url>,
 ) -> Result<Mail, MailError> {
@@ -102,7 +101,7 @@ pub(super) fn build(
     let mut message = Message::builder()
         .from(sender.from.clone())
         .to(Mailbox::new(digest.name.as_deref().and_then(person), to.clone()))
-        .subject(subject)
+        .subject(page.subject)
         .date(SystemTime::from(digest.now))
         .message_id(Some(format!("<{message_id}>")))
         .raw_header(header("Auto-Submitted", "auto-generated"))

@@ -1,17 +1,22 @@
 //! How a digest becomes a mail and leaves.
 //!
 //! ```text
-//!  Digest ─► words ─► page (text, HTML) ─► message (headers, MIME) ─► Mail ─► transport: SMTP | folder | memory
+//!  Digest ─► facts ─► words ─► page (subject, text, HTML) ─► message (headers, MIME) ─► Mail ─► transport: SMTP | folder | memory
+//!                     └── templates: built in, or the operator's; checked when the mailer is made
 //! ```
 //!
 //! Composing is pure and the same on every try; sending says how it ended in the three ways that matter to the ledger: not
 //! sent and worth another try, refused for good, or unknown.
 
+mod facts;
 mod harmless;
+mod locale;
 mod message;
 mod page;
+pub mod samples;
 mod setup;
 mod smtp;
+mod templates;
 mod transport;
 mod words;
 
@@ -23,18 +28,20 @@ use url::Url;
 
 pub use harmless::without_addresses;
 pub use message::{Mail, MailError};
+pub use page::Page;
 pub use setup::MailSetupError;
 pub use smtp::SmtpPool;
+pub use templates::{BUILT_IN as BUILT_IN_TEMPLATES, TemplateError};
 pub use transport::{Outbox, SendError, Transport};
 
 use crate::config;
 use crate::domain::id::{AccountId, IncidentId, NotificationId, Toolkit, UserId};
 use crate::domain::incident::IncidentKind;
 use crate::domain::notification::{Digest, DigestItem, EmailAddress};
+use crate::domain::stage::Stage;
 use harmless::{NAME, one_line};
 use message::Sender;
-use page::Templates;
-use words::{Context, Words};
+use templates::Templates;
 
 /// Composes mails and sends them. Cheap to clone; the clones share the connections.
 #[derive(Clone)]
@@ -59,16 +66,25 @@ impl Mailer {
             config::MailTransport::Smtp => Transport::Smtp(SmtpPool::new(&mail.smtp, tasks)?),
             config::MailTransport::Folder => Transport::Folder(mail.folder.clone().ok_or(MailSetupError::NoFolder)?),
         };
-        Self::with_transport(notify, transport)
+        Self::assemble(notify, mail, transport)
     }
 
-    /// A mailer that sends through this transport.
+    /// A mailer with the built-in templates that sends through this transport.
     pub fn with_transport(notify: &config::Notify, transport: Transport) -> Result<Self, MailSetupError> {
+        Self::assemble(notify, &config::Mail::default(), transport)
+    }
+
+    /// A mailer that writes as [`Mailer::new`] does, and sends nothing anywhere.
+    pub fn for_preview(notify: &config::Notify, mail: &config::Mail) -> Result<Self, MailSetupError> {
+        Self::assemble(notify, mail, Transport::Memory(Outbox::default()))
+    }
+
+    fn assemble(notify: &config::Notify, mail: &config::Mail, transport: Transport) -> Result<Self, MailSetupError> {
         let letterhead = Letterhead {
             sender: setup::sender(notify)?,
             app_name: notify.app_name.as_deref().map(|name| one_line(name, NAME)).filter(|name| !name.is_empty()),
             reconnect_url: notify.reconnect_url.clone(),
-            templates: Templates::new()?,
+            templates: Templates::read(mail.templates.as_deref(), &mail.locale)?,
         };
         Ok(Self { letterhead: Arc::new(letterhead), transport: Arc::new(transport) })
     }
@@ -105,7 +121,7 @@ impl Mailer {
                 incident: IncidentId(id.0),
                 account: AccountId::new("ca_test"),
                 kind: IncidentKind::Broken,
-                stage: Some(crate::domain::stage::Stage::FIRST),
+                stage: Some(Stage::FIRST),
                 toolkit: Toolkit::new("slack"),
                 app: "Slack".to_owned(),
                 alias: None,
@@ -116,11 +132,29 @@ impl Mailer {
         self.write(&digest, None, true)
     }
 
+    /// What the recipient of [`Mailer::compose_with`] would read.
+    pub fn read(&self, digest: &Digest, unsubscribe: Option<&Url>) -> Result<Page, MailError> {
+        self.fill(digest, unsubscribe, false)
+    }
+
+    /// The languages that there are templates for, by their tags.
+    pub fn locales(&self) -> impl Iterator<Item = &str> {
+        self.letterhead.templates.locales()
+    }
+
+    /// In which of these languages somebody with this tag is written to; `None` if there is none for them.
+    #[must_use]
+    pub fn locale_of(&self, tag: &str) -> Option<&str> {
+        self.letterhead.templates.locale_of(tag)
+    }
+
     fn write(&self, digest: &Digest, unsubscribe: Option<&Url>, test: bool) -> Result<Mail, MailError> {
-        let Letterhead { sender, app_name, templates, .. } = self.letterhead.as_ref();
-        let words = Words::of(digest, Context { app_name: app_name.as_deref(), unsubscribe, test })?;
-        let page = templates.fill(&words)?;
-        message::build(sender, digest, &words.subject, page, unsubscribe)
+        message::build(&self.letterhead.sender, digest, self.fill(digest, unsubscribe, test)?, unsubscribe)
+    }
+
+    fn fill(&self, digest: &Digest, unsubscribe: Option<&Url>, test: bool) -> Result<Page, MailError> {
+        let Letterhead { app_name, templates, .. } = self.letterhead.as_ref();
+        templates.fill(digest, app_name.as_deref(), unsubscribe, test)
     }
 
     /// Sends one mail; see [`Transport::send`].

@@ -1,41 +1,42 @@
-//! The two parts of a mail, filled in: plain text and HTML.
+//! What a recipient reads: subject, plain text and HTML, filled in with the words of their language.
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, context};
 
-use super::words::Words;
+use super::facts::{Context, Facts};
+use super::message::MailError;
+use super::templates::Voice;
+use super::words::{Phrases, Words};
+use crate::domain::notification::Digest;
 
-const TEXT: &str = "digest.txt";
-const HTML: &str = "digest.html";
-
-/// The templates, parsed once. A name that a template does not know is an error, never a gap in a mail.
-#[derive(Debug)]
-pub(super) struct Templates(Environment<'static>);
-
-/// Both parts of one mail.
-#[derive(Debug)]
-pub(super) struct Page {
-    pub(super) text: String,
-    pub(super) html: String,
+/// What a recipient reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The language of its words.
+    pub locale: String,
+    /// On one line.
+    pub subject: String,
+    /// The plain part, which says all that the other does.
+    pub text: String,
+    /// The HTML part.
+    pub html: String,
 }
 
-impl Templates {
-    pub(super) fn new() -> Result<Self, minijinja::Error> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_syntax(
-            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?,
-        );
-        environment.add_template(TEXT, include_str!("templates/digest.txt"))?;
-        environment.add_template(HTML, include_str!("templates/digest.html"))?;
-        Ok(Self(environment))
-    }
-
-    pub(super) fn fill(&self, words: &Words) -> Result<Page, minijinja::Error> {
-        let words = Value::from(Serde(words));
-        let text = self.0.get_template(TEXT)?.render(words.clone())?;
-        let html = self.0.get_template(HTML)?.render(words)?;
-        Ok(Page { text, html })
-    }
+/// Fills a digest in. The same digest makes the same page.
+pub(super) fn fill(
+    environment: &Environment<'_>,
+    voice: &Voice,
+    digest: &Digest,
+    context: Context<'_>,
+) -> Result<Page, MailError> {
+    let facts = Facts::of(digest, context)?;
+    let mail = context! { mail => Value::from(Serde(&facts)) };
+    let subject = environment.get_template(&voice.subject)?.render(mail.clone())?;
+    let words = Words::of(&facts, &subject, &mut Phrases::of(environment, &voice.words, &mail)?)?;
+    let given = Value::from(Serde(&words));
+    let text = environment.get_template(&voice.text)?.render(given.clone())?;
+    let html = environment.get_template(&voice.html)?.render(given)?;
+    // Dates are kept together by U+00A0, which means nothing in plain text and is in the way of whoever searches it.
+    let Words { subject, .. } = words;
+    Ok(Page { subject, text: text.replace('\u{a0}', " "), html, locale: facts.locale })
 }

@@ -7,6 +7,7 @@ use lettre::message::Mailbox;
 
 use super::harmless::one_line;
 use super::message::Sender;
+use super::templates::TemplateError;
 use crate::config::Notify;
 
 /// Settings with which no mail can be sent. Each names the setting and the remedy; none repeats an address or a password.
@@ -56,9 +57,9 @@ pub enum MailSetupError {
     /// The TLS library refuses its own defaults.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
-    /// A template does not parse.
-    #[error("the template of the mail cannot be read")]
-    Template(#[from] minijinja::Error),
+    /// The templates cannot be used.
+    #[error(transparent)]
+    Templates(#[from] TemplateError),
 }
 
 pub(super) fn sender(notify: &Notify) -> Result<Sender, MailSetupError> {

@@ -1,20 +1,23 @@
-//! What a mail says, in words: subject, heading, and one row for each connection.
+//! What a mail says: every phrase, in the recipient's language.
 //!
-//! Every kind of incident has words of its own. Nothing here knows about text or HTML; both parts of a mail are filled with
-//! the same words, so that neither says less than the other.
+//! The phrases are macros of `words.txt`. Both parts of a mail are filled with the same phrases, so that neither says less than
+//! the other. Phrases are plain text: escaping is the business of the page that shows them.
 
+use minijinja::value::{Serde, Value};
+use minijinja::{Captured, Environment, Error, ErrorKind};
 use serde::Serialize;
-use url::Url;
 
-use super::harmless::{NAME, one_line, person};
-use super::message::MailError;
-use crate::domain::incident::IncidentKind;
-use crate::domain::notification::{Digest, DigestItem};
+use super::facts::{Connection, Facts, Section};
 
-/// Everything a template may name.
+/// Longer lists are set closer and without ornament.
+const COMPACT: usize = 12;
+
+/// Everything that `digest.txt` and `digest.html` may name.
 #[derive(Debug, Serialize)]
-pub(super) struct Words {
+pub(super) struct Words<'a> {
+    mail: &'a Facts,
     pub(super) subject: String,
+    /// The subject, without the mark of a test.
     heading: String,
     /// What a mail program shows beside the subject.
     preview: String,
@@ -22,252 +25,135 @@ pub(super) struct Words {
     /// Said before everything else: that this is a test.
     notice: Option<String>,
     intro: String,
+    /// `single`, `list` or `compact`.
     layout: &'static str,
-    sections: Vec<Section>,
+    sections: Vec<Shown<'a>>,
+    done: String,
     because: String,
-    /// Where one click stops these mails.
-    unsubscribe: Option<String>,
-    sender: Option<String>,
+    stop: String,
+    stop_by_reply: String,
 }
 
 /// The connections of one kind; it has a title only where there are several kinds.
 #[derive(Debug, Serialize)]
-struct Section {
-    title: Option<&'static str>,
-    many: bool,
-    /// What to do, after "Select the button" or "Open the link".
-    advice: &'static str,
-    rows: Vec<Row>,
+struct Shown<'a> {
+    title: Option<String>,
+    button_advice: String,
+    link_advice: String,
+    rows: Vec<Row<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct Row<'a> {
     kind: &'static str,
-    initial: String,
-    app: String,
-    alias: Option<String>,
-    /// "Not working since"
-    since: &'static str,
-    /// "3 November 2026"
-    date: String,
+    initial: &'a str,
+    app: &'a str,
+    alias: Option<&'a str>,
+    /// "Not working since 3 November 2026"
+    since: String,
     /// On the button.
     action: String,
     /// The button out of context, as a screen reader lists it.
     label: String,
-    url: String,
+    url: &'a str,
 }
 
-/// What the words depend on besides the digest.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Context<'a> {
-    /// What the mail calls the app.
-    pub(super) app_name: Option<&'a str>,
-    /// Where one click stops these mails.
-    pub(super) unsubscribe: Option<&'a Url>,
-    /// Whether this is only a test.
-    pub(super) test: bool,
-}
-
-/// The names of one connection.
-struct Named<'a> {
-    item: &'a DigestItem,
-    app: String,
-    alias: Option<String>,
-}
-
-impl Named<'_> {
-    fn full(&self) -> String {
-        match &self.alias {
-            Some(alias) => format!("{} ({alias})", self.app),
-            None => self.app.clone(),
-        }
-    }
-}
-
-impl Words {
-    pub(super) fn of(digest: &Digest, context: Context<'_>) -> Result<Self, MailError> {
-        let items: Vec<Named<'_>> = digest.items.iter().map(named).collect();
-        let Some(first) = items.first() else { return Err(MailError::Empty) };
-        let kinds: Vec<IncidentKind> = KINDS.into_iter().filter(|kind| count(&items, *kind) > 0).collect();
-        let single = match kinds.as_slice() {
-            [kind] => Some(*kind),
-            _ => None,
-        };
-        let heading = heading(single, &items);
-        let subject = if context.test { format!("Test: {heading}") } else { heading.clone() };
-        let many = items.len() > 1;
-        let sections = kinds
-            .iter()
-            .map(|kind| section(*kind, single.is_none(), &items, digest))
-            .collect::<Result<Vec<_>, MailError>>()?;
-        let account = match context.app_name {
-            Some(name) => format!("your {name} account"),
-            None => "your account".to_owned(),
-        };
+impl<'a> Words<'a> {
+    /// The words for these facts; `subject` is what `subject.txt` made of them.
+    pub(super) fn of(facts: &'a Facts, subject: &str, phrases: &mut Phrases<'_>) -> Result<Self, Error> {
+        let heading = on_one_line(subject);
+        let titled = facts.sections.len() > 1;
+        let among_many = facts.count > 1;
         Ok(Self {
-            subject,
-            heading,
-            preview: preview(single, many, &first.app),
-            greeting: match digest.name.as_deref().and_then(person) {
-                Some(name) => format!("Hello {name},"),
-                None => "Hello,".to_owned(),
+            subject: if facts.test {
+                phrases.say("test_subject", &[Value::from(heading.as_str())])?
+            } else {
+                heading.clone()
             },
-            notice: context.test.then(|| "This is a test. Nothing has happened to any connection.".to_owned()),
-            intro: intro(single, many, &first.app, context.app_name),
-            layout: match items.len() {
+            preview: phrases.say("preview", &[])?,
+            greeting: phrases.say("greeting", &[])?,
+            notice: if facts.test { Some(phrases.say("test_notice", &[])?) } else { None },
+            intro: phrases.say("intro", &[])?,
+            layout: match facts.count {
                 1 => "single",
                 2..=COMPACT => "list",
                 _ => "compact",
             },
-            sections,
-            because: if many {
-                format!("You receive this email because these connections belong to {account}.")
-            } else {
-                format!("You receive this email because this connection belongs to {account}.")
-            },
-            unsubscribe: context.unsubscribe.map(ToString::to_string),
-            sender: context.app_name.map(str::to_owned),
+            sections: facts
+                .sections
+                .iter()
+                .map(|section| Shown::of(section, titled, among_many, phrases))
+                .collect::<Result<_, _>>()?,
+            done: phrases.say("done", &[])?,
+            because: phrases.say("because", &[])?,
+            stop: phrases.say("stop", &[])?,
+            stop_by_reply: phrases.say("stop_by_reply", &[])?,
+            mail: facts,
+            heading,
         })
     }
 }
 
-/// Longer lists are set closer and without ornament.
-const COMPACT: usize = 12;
-
-/// The order in which kinds appear.
-const KINDS: [IncidentKind; 3] = [IncidentKind::Broken, IncidentKind::AttemptFailed, IncidentKind::Unfinished];
-
-fn named(item: &DigestItem) -> Named<'_> {
-    let shown = one_line(&item.app, NAME);
-    let app = if shown.is_empty() { one_line(item.toolkit.as_str(), NAME) } else { shown };
-    let alias = item.alias.as_deref().map(|alias| one_line(alias, NAME)).filter(|alias| !alias.is_empty());
-    Named { item, app, alias }
-}
-
-fn count(items: &[Named<'_>], kind: IncidentKind) -> usize {
-    items.iter().filter(|named| named.item.kind == kind).count()
-}
-
-/// The subject's words. `single` is the kind, if there is only one.
-fn heading(single: Option<IncidentKind>, items: &[Named<'_>]) -> String {
-    use IncidentKind::{AttemptFailed, Broken, Unfinished};
-    let same_app = |app: &str| items.iter().all(|named| named.app == app);
-    match (single, items) {
-        (Some(Broken), [one]) => format!("Your {} connection has stopped working", one.full()),
-        (Some(AttemptFailed), [one]) => format!("Connecting {} did not succeed", one.full()),
-        (Some(Unfinished), [one]) => format!("Finish connecting {}", one.full()),
-        (Some(kind), [one, other]) if one.full() != other.full() => {
-            let both = format!("{} and {}", one.full(), other.full());
-            match kind {
-                Broken => format!("Your {both} connections have stopped working"),
-                AttemptFailed => format!("Connecting {both} did not succeed"),
-                Unfinished => format!("Finish connecting {both}"),
-            }
-        }
-        (None, [one, other]) if one.full() != other.full() => {
-            format!("Your {} and {} connections need your attention", one.full(), other.full())
-        }
-        (kind, items) => {
-            let number = items.len();
-            let app = match items.first() {
-                Some(first) if same_app(&first.app) => format!("{} ", first.app),
-                _ => String::new(),
-            };
-            match kind {
-                Some(Broken) => format!("{number} of your {app}connections have stopped working"),
-                Some(AttemptFailed) => format!("{number} of your {app}connections did not succeed"),
-                Some(Unfinished) => format!("Finish {number} of your {app}connections"),
-                None => format!("{number} of your {app}connections need your attention"),
-            }
-        }
+impl<'a> Shown<'a> {
+    fn of(section: &'a Section, titled: bool, among_many: bool, phrases: &mut Phrases<'_>) -> Result<Self, Error> {
+        let given = Value::from(Serde(section));
+        Ok(Self {
+            title: if titled { Some(phrases.say("title", std::slice::from_ref(&given))?) } else { None },
+            button_advice: phrases.say("button_advice", std::slice::from_ref(&given))?,
+            link_advice: phrases.say("link_advice", &[given])?,
+            rows: section
+                .connections
+                .iter()
+                .map(|connection| Row::of(connection, among_many, phrases))
+                .collect::<Result<_, _>>()?,
+        })
     }
 }
 
-fn preview(single: Option<IncidentKind>, many: bool, app: &str) -> String {
-    match (single, many) {
-        (Some(IncidentKind::Broken), false) => format!("Reconnect {app} with one button."),
-        (Some(IncidentKind::AttemptFailed), false) => format!("You can try {app} again."),
-        (Some(IncidentKind::Unfinished), false) => "One step is missing.".to_owned(),
-        (Some(IncidentKind::Broken), true) => "Reconnect each of them with one button.".to_owned(),
-        (Some(IncidentKind::AttemptFailed), true) => "You can try again.".to_owned(),
-        (Some(IncidentKind::Unfinished), true) => "One step is missing in each.".to_owned(),
-        (None, _) => "One button for each connection puts it right.".to_owned(),
+impl<'a> Row<'a> {
+    fn of(connection: &'a Connection, among_many: bool, phrases: &mut Phrases<'_>) -> Result<Self, Error> {
+        let given = Value::from(Serde(connection));
+        // A date is not broken at the end of a line.
+        let date = phrases.say("date", &[Value::from(Serde(&connection.date))])?.replace(' ', "\u{a0}");
+        let label = phrases.say("label", std::slice::from_ref(&given))?;
+        Ok(Self {
+            kind: connection.kind,
+            initial: &connection.initial,
+            app: &connection.app,
+            alias: connection.alias.as_deref(),
+            since: phrases.say("since", &[given.clone(), Value::from(date)])?,
+            action: if among_many { phrases.say("action", &[given])? } else { label.clone() },
+            label,
+            url: &connection.url,
+        })
     }
 }
 
-fn intro(single: Option<IncidentKind>, many: bool, app: &str, sender: Option<&str>) -> String {
-    let who = sender.unwrap_or("We");
-    let to = sender.map(|name| format!(" to {name}")).unwrap_or_default();
-    match (single, many) {
-        (Some(IncidentKind::Broken), false) => format!(
-            "{who} can no longer reach your {app} account, usually because its permission ran out or a password was \
-             changed. Whatever needs {app} cannot work until you reconnect it."
-        ),
-        (Some(IncidentKind::Broken), true) => format!(
-            "{who} can no longer reach these accounts, usually because a permission ran out or a password was changed. \
-             Whatever needs them cannot work until you reconnect them."
-        ),
-        (Some(IncidentKind::AttemptFailed), false) => {
-            format!("You tried to connect {app}{to}, and it did not work. Nothing that worked before was lost.")
-        }
-        (Some(IncidentKind::AttemptFailed), true) => {
-            format!(
-                "You tried to make these connections{to}, and they did not work. Nothing that worked before was lost."
-            )
-        }
-        (Some(IncidentKind::Unfinished), false) => {
-            format!("You began to connect {app}{to}, but the last step is missing.")
-        }
-        (Some(IncidentKind::Unfinished), true) => {
-            format!("You began to make these connections{to}, but the last step is missing.")
-        }
-        (None, _) => format!("Some of your connections{to} need a moment of your time."),
+/// The files of one language in which phrases are looked up, the most specific first: a file may replace a single phrase.
+pub(super) struct Phrases<'e> {
+    files: &'e [String],
+    read: Vec<Captured<'e>>,
+}
+
+impl<'e> Phrases<'e> {
+    pub(super) fn of(environment: &'e Environment<'_>, files: &'e [String], mail: &Value) -> Result<Self, Error> {
+        let read = |file: &String| environment.get_template(file)?.render_captured(mail.clone());
+        Ok(Self { files, read: files.iter().map(read).collect::<Result<_, Error>>()? })
+    }
+
+    fn say(&mut self, phrase: &str, given: &[Value]) -> Result<String, Error> {
+        let knows = |file: &&mut Captured<'_>| file.state().lookup(phrase).is_some();
+        let Some(file) = self.read.iter_mut().find(knows) else {
+            let files = self.files.join(", nor in ");
+            let lacking =
+                format!("there is no macro `{phrase}` in {files}: add it, as the built-in en/words.txt has it");
+            return Err(Error::new(ErrorKind::UnknownFunction, lacking));
+        };
+        file.with_state_mut(|state| state.call_macro(phrase, given)).map(|said| on_one_line(&said))
     }
 }
 
-fn section(kind: IncidentKind, titled: bool, items: &[Named<'_>], digest: &Digest) -> Result<Section, MailError> {
-    let of_kind: Vec<&Named<'_>> = items.iter().filter(|named| named.item.kind == kind).collect();
-    let rows = of_kind.iter().map(|named| row(named, items.len() > 1, digest)).collect::<Result<Vec<_>, _>>()?;
-    let many = of_kind.len() > 1;
-    let (title, advice) = match kind {
-        IncidentKind::Broken if many => {
-            ("Stopped working", "and sign in when you are asked to. It takes about a minute each.")
-        }
-        IncidentKind::Broken => ("Stopped working", "and sign in when you are asked to. It takes about a minute."),
-        IncidentKind::AttemptFailed => {
-            ("Did not succeed", "to try again, and allow the access that you are asked for.")
-        }
-        IncidentKind::Unfinished => ("Not finished yet", "to go on where you stopped."),
-    };
-    Ok(Section { title: titled.then_some(title), many, advice, rows })
-}
-
-fn row(named: &Named<'_>, among_many: bool, digest: &Digest) -> Result<Row, MailError> {
-    let zone = digest.time_zone.unwrap_or(chrono_tz::UTC);
-    let date = named.item.since.with_timezone(&zone).format("%-d %B %Y");
-    let full = named.full();
-    let (since, short, label) = match named.item.kind {
-        IncidentKind::Broken => ("Not working since", "Reconnect", format!("Reconnect {full}")),
-        IncidentKind::AttemptFailed => ("Tried on", "Try again", format!("Try {full} again")),
-        IncidentKind::Unfinished => ("Begun on", "Finish", format!("Finish connecting {full}")),
-    };
-    Ok(Row {
-        kind: named.item.kind.as_str(),
-        initial: named.app.chars().find(|c| c.is_alphanumeric()).map_or("•".into(), |c| c.to_uppercase().collect()),
-        app: named.app.clone(),
-        alias: named.alias.clone(),
-        since,
-        date: date.to_string(),
-        action: if among_many { short.to_owned() } else { label.clone() },
-        label,
-        url: link(&named.item.reconnect_url)?,
-    })
-}
-
-/// A link that a mail may carry: `https`, or `http` for an app that is tried out on its maker's machine.
-fn link(text: &str) -> Result<String, MailError> {
-    match Url::parse(text.trim()) {
-        Ok(url) if matches!(url.scheme(), "https" | "http") => Ok(url.into()),
-        _ => Err(MailError::Link),
-    }
+/// The text without line ends; unlike other space, U+00A0 stays.
+fn on_one_line(text: &str) -> String {
+    text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }

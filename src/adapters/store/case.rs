@@ -1,7 +1,7 @@
 //! How rows of trips, suppressions, alerts and trails become domain types: one mapping for both engines, as in
 //! [`super::row`].
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use sqlx::FromRow;
 use sqlx::types::Json;
@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::error::corrupt;
 use super::row::{At, Id, IncidentRow, named, rows};
+use super::write::cleaned;
 use crate::domain::account::Account;
-use crate::domain::alert::{Alert, Condition, Message};
+use crate::domain::alert::{Alert, Channel, Condition, Message};
 use crate::domain::guard::{Scope, Trip, Tripped};
-use crate::domain::id::{AccountId, AlertId, AuthConfigId, NotificationId, SuppressionId, Toolkit, TripId, UserId};
+use crate::domain::id::{AccountId, AlertId, AuthConfigId, IncidentId, NotificationId, Toolkit, TripId, UserId};
 use crate::domain::port::{Broken, ClaimedMessage, Observed, SentMail, StoreResult};
 use crate::domain::stage::Stage;
-use crate::domain::suppression::{AddressHash, Suppression, Whom};
 
 /// How many users one transaction of a release or a discard concerns at most.
 pub(super) const BATCH: u32 = 1_000;
@@ -116,40 +116,6 @@ impl TripRow {
     }
 }
 
-/// A row of `auditor_suppressions`.
-#[derive(Debug, FromRow)]
-pub(super) struct SuppressionRow {
-    id: Id,
-    user_id: Option<String>,
-    address_hash: Option<String>,
-    kind: String,
-    toolkit: String,
-    until: Option<At>,
-    source: String,
-    detail: Option<String>,
-    created_at: At,
-}
-
-impl SuppressionRow {
-    pub(super) fn into_suppression(self, action: &'static str) -> StoreResult<Suppression> {
-        let whom = match (self.user_id, self.address_hash) {
-            (Some(user), _) => Whom::User(UserId::new(user)),
-            (None, Some(hash)) => Whom::Address(AddressHash::stored(hash)),
-            (None, None) => return Err(corrupt(action, "a suppression concerns neither a user nor an address")),
-        };
-        Ok(Suppression {
-            id: SuppressionId(self.id.0),
-            whom,
-            kind: named(action, &self.kind)?,
-            toolkit: (!self.toolkit.is_empty()).then(|| Toolkit::new(self.toolkit)),
-            until: self.until.map(|at| at.0),
-            source: self.source,
-            detail: self.detail,
-            created_at: self.created_at.0,
-        })
-    }
-}
-
 /// A row of `auditor_alerts`.
 #[derive(Debug, FromRow)]
 pub(super) struct AlertRow {
@@ -198,12 +164,44 @@ impl MessageRow {
     }
 }
 
-/// What a claim of a message returns about its alerts.
+/// What was told of an alert.
 #[derive(Debug, FromRow)]
 pub(super) struct ToldRow {
-    pub(super) id: Id,
-    pub(super) told_at: Option<At>,
-    pub(super) end_told: bool,
+    id: Id,
+    told_at: Option<At>,
+    end_told: bool,
+}
+
+impl ToldRow {
+    /// Whether somebody else told of it since, or of its end.
+    pub(super) fn is_told(&self, named: &NamedIn, after: DateTime<Utc>) -> bool {
+        self.told_at.is_some_and(|at| at.0 > after) || (self.end_told && named.ended.contains(&self.id))
+    }
+}
+
+/// Which alerts messages name, as what.
+#[derive(Debug, Default)]
+pub(super) struct NamedIn {
+    pub(super) firing: Vec<Id>,
+    pub(super) ended: Vec<Id>,
+}
+
+/// Which alerts these messages name.
+pub(super) fn named_in(messages: &[(Uuid, Channel, Message)]) -> NamedIn {
+    let all = |alerts: fn(&Message) -> &Vec<Alert>| {
+        messages.iter().flat_map(|(_, _, message)| alerts(message)).map(|alert| Id(alert.id.0)).collect()
+    };
+    NamedIn { firing: all(|message| &message.firing), ended: all(|message| &message.ended) }
+}
+
+/// A message as it is stored.
+pub(super) fn message_json(message: &Message) -> serde_json::Value {
+    cleaned(serde_json::json!(message))
+}
+
+/// Numbers of rows by what they have in common.
+pub(super) fn counted(groups: Vec<(String, i64)>) -> Vec<(String, u64)> {
+    groups.into_iter().map(|(name, count)| (name, rows(count))).collect()
 }
 
 /// Slots of one app and auth config that break again and again, by the newest reason.
@@ -245,9 +243,19 @@ impl From<ObservedRow> for Observed {
 /// An incident of a user, with what the guard did with it.
 #[derive(Debug, FromRow)]
 pub(super) struct GuardedRow {
-    pub(super) incident: Json<IncidentRow>,
+    #[sqlx(flatten)]
+    pub(super) incident: IncidentRow,
     pub(super) trip_id: Option<Id>,
     pub(super) guard: Option<String>,
+}
+
+/// Which of these trips held which of these incidents, and what became of that.
+pub(super) fn guarded(incidents: &[GuardedRow], trips: &[Trip]) -> Vec<(IncidentId, String, Trip)> {
+    let held = |row: &GuardedRow| {
+        let trip = trips.iter().find(|trip| row.trip_id == Some(Id(trip.id.0)))?;
+        Some((row.incident.id(), row.guard.clone()?, trip.clone()))
+    };
+    incidents.iter().filter_map(held).collect()
 }
 
 /// One stage of one incident that a mail consumed, within JSON.

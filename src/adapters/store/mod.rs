@@ -27,7 +27,6 @@ mod row;
 mod situation;
 mod sqlite;
 mod stand;
-mod unready;
 mod write;
 
 use std::sync::Arc;

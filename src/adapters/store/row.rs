@@ -292,6 +292,10 @@ pub(super) struct IncidentRow {
 }
 
 impl IncidentRow {
+    pub(super) fn id(&self) -> IncidentId {
+        IncidentId(self.id.0)
+    }
+
     pub(super) fn into_incident(self, action: &'static str) -> StoreResult<Incident> {
         let resolved = match (self.resolved_at, self.resolution) {
             (Some(at), Some(resolution)) => Some((at.0, named(action, &resolution)?)),

@@ -46,7 +46,7 @@ pub(super) fn clean(text: &str) -> String {
 }
 
 /// Every text within, the names of an object's fields included, as [`clean`] leaves it.
-fn cleaned(value: Value) -> Value {
+pub(super) fn cleaned(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains('\0') => Value::String(clean(&text)),
         Value::Array(values) => Value::Array(values.into_iter().map(cleaned).collect()),

@@ -33,7 +33,7 @@ pub trait AlertStore: Send + Sync + 'static {
     /// Ends a try: delivered, to be tried again at an instant, or given up. `false` if fenced.
     async fn settle_message(&self, id: Uuid, token: Uuid, end: &MessageEnd, now: DateTime<Utc>) -> StoreResult<bool>;
     /// What the conditions are made of, besides what other ports tell: one cheap read.
-    async fn vital_signs(&self, since: DateTime<Utc>) -> StoreResult<VitalSigns>;
+    async fn vital_signs(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> StoreResult<VitalSigns>;
 }
 
 /// A message that is being delivered.

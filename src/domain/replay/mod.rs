@@ -9,6 +9,7 @@
 mod guard;
 mod ledger;
 mod notifier;
+mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 pub use self::guard::{Held, Holding};
 use self::ledger::{Entry, Person, Row};
+pub use self::recorded::Playback;
 use super::account::Account;
 use super::guard::{GuardRules, Scope, TripState};
 use super::id::{IncidentId, NotificationId, SweepId, TripId, UserId};

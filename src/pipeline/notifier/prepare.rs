@@ -3,8 +3,6 @@
 //! What can be decided from what is stored is decided first: most notifications that wait, are held, or have nothing left to
 //! say cost no request and no look into the users' database.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
@@ -14,12 +12,10 @@ use crate::adapters::composio::{ComposioError, Urgency};
 use crate::audit::{Look, Mode};
 use crate::config::OnAmbiguous;
 use crate::domain::digest;
-use crate::domain::id::IncidentId;
-use crate::domain::incident::{Incident, Resolution};
+use crate::domain::incident::Resolution;
 use crate::domain::notification::{Digest, EmailAddress, Notification, Recipient, hold};
 use crate::domain::plan::{Hold, Idle, Listed, Next, Origin, Situation, Waiting};
 use crate::domain::port::{Handled, Settlement, UserRecord};
-use crate::domain::stage::Stage;
 use crate::domain::suppression::AddressHash;
 
 /// Whoever is to read the mail.
@@ -176,13 +172,7 @@ impl Notifier {
         situation: &Situation,
         list: &[Listed],
     ) -> Result<Digest, Handled> {
-        let stages: BTreeMap<IncidentId, Option<Stage>> =
-            list.iter().map(|listed| (listed.incident, listed.stages.iter().max().copied())).collect();
-        let listed: Vec<(Incident, Option<Stage>)> = situation
-            .open
-            .iter()
-            .filter_map(|standing| Some((standing.incident.clone(), *stages.get(&standing.incident.id)?)))
-            .collect();
+        let listed = situation.listed(list);
         let slugs = listed.iter().map(|(incident, _)| incident.slot.toolkit.clone()).collect();
         let names = self.desk.answer(self.names.of(slugs).await)?;
         Ok(Digest {

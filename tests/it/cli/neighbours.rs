@@ -1,4 +1,4 @@
-//! `check-config` and `mail-test`, on real servers: all well, and with each neighbour broken in turn.
+//! `check-config` and `mail test`, on real servers: all well, and with each neighbour broken in turn.
 
 use mail_parser::MessageParser;
 use std::fmt::Write as _;
@@ -130,7 +130,7 @@ async fn the_neighbour_that_is_broken_is_named_with_what_to_look_at_and_the_othe
 #[tokio::test]
 async fn a_test_mail_arrives_and_its_recipient_is_not_printed() {
     let production = Production::new().await;
-    let ran = production.place.run(&["mail-test", "ann@example.org"]);
+    let ran = production.place.run(&["mail", "test", "ann@example.org"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(!ran.shown().contains("ann@"));
     let [received] = production.smtp.received().try_into().unwrap();

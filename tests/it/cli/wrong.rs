@@ -66,7 +66,7 @@ fn a_configuration_file_that_cannot_be_read_is_named() {
 fn a_worker_without_what_it_needs_is_refused_with_64_and_told_what() {
     let place = Place::new();
     assert_shown!(place.run(&["run"]).shown());
-    let ran = place.run(&["mail-test", "ann@example.org"]);
+    let ran = place.run(&["mail", "test", "ann@example.org"]);
     assert_eq!(ran.code, 64);
     assert!(!ran.err.contains("composio.api_key") && !ran.err.contains("ann@"), "{}", ran.err);
     assert!(!place.path("connection-auditor.sqlite").exists(), "nothing was done");
@@ -76,7 +76,7 @@ fn a_worker_without_what_it_needs_is_refused_with_64_and_told_what() {
 fn an_argument_that_is_no_address_is_refused_and_not_repeated() {
     let place = Place::new();
     place.configure("http://127.0.0.1:9", "");
-    let ran = place.run(&["mail-test", "ann@@example.org"]);
+    let ran = place.run(&["mail", "test", "ann@@example.org"]);
     assert_eq!(ran.code, 64);
     assert_eq!(ran.err, "error: ADDRESS is not an email address: write it as name@example.org\n");
     assert_eq!(place.mails(), 0);

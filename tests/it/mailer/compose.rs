@@ -8,6 +8,7 @@ use connection_auditor::domain::notification::Digest;
 use mail_parser::{HeaderValue, Message, MessageParser};
 use uuid::Uuid;
 
+use super::html::Html;
 use super::{digest, item, mixed_kinds, notify, now, slack};
 
 fn composer(notify: &config::Notify) -> Mailer {
@@ -113,23 +114,6 @@ fn the_day_is_that_of_the_users_time_zone() {
 }
 
 #[test]
-fn the_text_part_says_all_that_the_html_part_says() {
-    let read = read(&mixed());
-    let text = read.text();
-    let visible = visible_text(&read.html());
-    for line in visible.lines().filter(|line| line.split_whitespace().count() > 3) {
-        let line = line.trim_start_matches("Select the button").trim_start_matches(" of each app");
-        let missing = !text.contains(line) && !text.contains(line.trim_end_matches(['.', ':']));
-        let preview_or_heading = read.subject() == line || line.starts_with("One button");
-        assert!(!missing || preview_or_heading, "only in HTML: {line}");
-    }
-    for link in links(&read.html()) {
-        assert!(text.contains(&link), "only in HTML: {link}");
-    }
-    assert_eq!(links(&read.html()).len(), 4);
-}
-
-#[test]
 fn headers_are_those_of_an_automatic_mail() {
     let read = read(&digest(vec![slack()]));
     let message = read.message();
@@ -201,7 +185,7 @@ fn names_in_any_script_survive_and_markup_stays_text() {
     assert!(read.text().starts_with("Hello Zoë 李小龍,"));
     assert_eq!(read.message().to().unwrap().first().unwrap().name(), Some("Zoë 李小龍"));
     assert!(read.subject().contains("работа evil 👩\u{200d}💻"));
-    well_formed(&read.html());
+    valid(&read.html());
 }
 
 #[test]
@@ -233,44 +217,13 @@ fn a_quote_in_a_link_cannot_leave_its_attribute() {
     one.reconnect_url = "https://acme.example/?a=\"><script>&b='x'".to_owned();
     let html = read(&digest(vec![one])).html();
     assert!(!html.contains("<script"));
-    well_formed(&html);
+    valid(&html);
 }
 
 #[test]
 fn a_domain_outside_ascii_is_written_as_dns_has_it() {
     let mail = composer(&notify()).compose(&super::digest_to("ann@bücher.example", 1, vec![slack()])).unwrap();
     assert_eq!(mail.recipient(), "ann@xn--bcher-kva.example");
-}
-
-#[test]
-fn forty_connections_stay_under_thirty_kilobytes() {
-    let many = |item: connection_auditor::domain::notification::DigestItem| {
-        (0..40)
-            .map(|at| {
-                let mut one = item.clone();
-                one.alias = Some(format!("workspace {at}"));
-                one
-            })
-            .collect()
-    };
-    let read = read(&digest(many(item(Broken, "googlecalendar", "Google Calendar", 3))));
-    assert_eq!(links(&read.html()).len(), 40);
-    assert!(read.html().len() < 30_000, "{} bytes of HTML", read.html().len());
-    assert!(read.0.len() < 60_000, "{} bytes in all", read.0.len());
-}
-
-#[test]
-fn the_html_is_well_formed_accessible_and_loads_nothing() {
-    for digest in [digest(vec![slack()]), mixed()] {
-        let html = read(&digest).html();
-        well_formed(&html);
-        assert!(html.contains("<html lang=\"en\">") && html.contains("color-scheme"));
-        assert_eq!(html.matches("<table").count(), html.matches("<table role=\"presentation\"").count());
-        for loading in ["<img", "<link", "<script", "<iframe", " src=", "url(", "@import", "background=\""] {
-            assert!(!html.contains(loading), "{loading} in\n{html}");
-        }
-        assert!(links(&html).iter().all(|link| link.starts_with("https://app.acme.example/")));
-    }
 }
 
 #[test]
@@ -294,54 +247,11 @@ fn neither_a_mail_nor_its_debug_output_tells_the_address() {
     assert!(!format!("{mail:?}").contains("ann"));
 }
 
-/// The targets of all links, unescaped.
+/// The targets of all links.
 fn links(html: &str) -> Vec<String> {
-    let targets = html.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
-    targets.map(|target| target.replace("&#x2f;", "/").replace("&amp;", "&")).collect()
+    Html::parse(html).links().into_iter().map(|link| link.url).collect()
 }
 
-/// What a reader sees, one line for each piece of text.
-fn visible_text(html: &str) -> String {
-    let body = html.split_once("<body").unwrap().1.split_once('>').unwrap().1;
-    let mut lines = Vec::new();
-    for piece in body.split('<').skip(1) {
-        if let Some((_, text)) = piece.split_once('>') {
-            let text = text.replace("&amp;", "&").replace("&#x2f;", "/").replace('\u{a0}', " ");
-            lines.push(text.trim().to_owned());
-        }
-    }
-    lines.retain(|line| !line.is_empty());
-    lines.join("\n")
-}
-
-/// Every element is closed in the right order, every attribute quoted, every `&` part of an entity.
-fn well_formed(html: &str) {
-    let mut open: Vec<String> = Vec::new();
-    let mut rest = html;
-    while let Some(start) = rest.find('<') {
-        let text = &rest[..start];
-        if open.last().is_none_or(|name| name != "style") {
-            for (at, _) in text.match_indices('&') {
-                assert!(text[at..].find(';').is_some_and(|end| end < 12), "a bare & in {text}");
-            }
-            assert!(!text.contains('>'), "a bare > in {text}");
-        }
-        rest = &rest[start..];
-        if rest.starts_with("<!--") {
-            rest = &rest[rest.find("-->").unwrap() + 3..];
-            continue;
-        }
-        let end = rest.find('>').unwrap();
-        let tag = &rest[1..end];
-        rest = &rest[end + 1..];
-        if tag.starts_with('!') || tag.ends_with('/') {
-            continue;
-        }
-        assert_eq!(tag.matches('"').count() % 2, 0, "an attribute is not closed: {tag}");
-        match tag.strip_prefix('/') {
-            Some(name) => assert_eq!(open.pop().as_deref(), Some(name), "closed in the wrong order"),
-            None => open.push(tag.split_whitespace().next().unwrap().to_owned()),
-        }
-    }
-    assert!(open.is_empty(), "never closed: {open:?}");
+fn valid(html: &str) {
+    assert_eq!(Html::parse(html).errors(), Vec::<String>::new(), "{html}");
 }

@@ -3,7 +3,8 @@
 use connection_auditor::domain::incident::Resolution;
 use connection_auditor::domain::job::{Job, Lane};
 use connection_auditor::domain::notification::{NotificationState, hold};
-use connection_auditor::domain::port::{Carried, DeadJob, Settlement};
+use connection_auditor::domain::plan::Hold;
+use connection_auditor::domain::port::DeadJob;
 
 use super::*;
 
@@ -11,8 +12,8 @@ async fn in_state(db: &Db, state: NotificationState) -> Vec<Notification> {
     db.notifications(state, 10).await.expect("listed")
 }
 
-async fn settle(db: &Db, id: NotificationId, lease: Lease, settlement: Settlement, now: DateTime<Utc>) {
-    assert!(db.settle(id, lease.token, &settlement, now).await.expect("the store answers"));
+async fn ends(db: &Db, id: NotificationId, lease: Lease, settlement: Settlement, now: DateTime<Utc>) {
+    assert!(settle(db, id, lease.token, &settlement, now).await);
 }
 
 fn again(due_at: DateTime<Utc>, counted: bool, ambiguous: bool) -> Settlement {
@@ -38,13 +39,15 @@ pub(super) async fn a_notification_is_claimed_when_due_and_is_over_when_settled(
     let claim = async |id, now| db.claim_notification(id, lease(now), now).await.expect("answered");
     assert_eq!(claim(NotificationId(Uuid::now_v7()), at(0)).await, Claim::Missing);
     let users = vec![UserRecord { open: vec![incident("slack")], ..seen("ann", None, at(1)) }];
-    let made = written(db.record(&Record { notify_at: at(50), ..record_of(users, at(1)) }).await.expect("answered"));
+    let made = [users[0].notification];
+    let later = Record { notify_at: at(50), ..record_of(users, at(1)) };
+    assert!(written(db.record(&later).await.expect("answered")).is_empty(), "it is not due yet");
     assert_eq!(claim(made[0], at(49)).await, Claim::NotDue(at(50)));
     let (claimed, held) = claim_notification(db, made[0], at(50)).await;
     assert_eq!((claimed.state, claimed.attempts, claimed.user), (NotificationState::Claimed, 0, user("ann")));
     assert!(db.renew_notification(made[0], Lease { until: at(90), ..held }).await.expect("renewed"));
     assert_eq!(claim(made[0], at(89)).await, Claim::Held(at(90)));
-    settle(db, made[0], held, Settlement::Skipped("recovered".into()), at(89)).await;
+    ends(db, made[0], held, Settlement::Skipped("recovered".into()), at(89)).await;
     assert_eq!(claim(made[0], at(100)).await, Claim::Over);
     hold_slot(db, "bob", "slack", None, at(1)).await;
     assert_eq!(claim(in_state(db, NotificationState::Held).await[0].id, at(100)).await, Claim::Over);
@@ -56,33 +59,39 @@ pub(super) async fn a_notifier_that_lost_its_lease_changes_nothing(db: &Db) {
     let (again_claimed, new) = claim_notification(db, made[0], at(16)).await;
     assert_eq!(again_claimed.ambiguous, 0, "it was not being sent");
     assert!(!db.renew_notification(made[0], old).await.expect("refused"));
-    assert!(!db.begin_sending(made[0], old, &[broken]).await.expect("refused"));
+    assert_eq!(begin(db, made[0], old, &[broken]).await, Begun::Fenced, "refused");
     for late in [Settlement::Sent, Settlement::Failed("550".into()), again(at(99), true, true)] {
-        assert!(!db.settle(made[0], old.token, &late, at(17)).await.expect("refused"));
+        assert!(!settle(db, made[0], old.token, &late, at(17)).await);
     }
     let held = Settlement::Held { hold: hold::AMBIGUOUS.into(), error: "?".into() };
-    assert!(!db.settle(made[0], old.token, &held, at(17)).await.expect("refused"));
+    assert!(!settle(db, made[0], old.token, &held, at(17)).await);
     let claimed = in_state(db, NotificationState::Claimed).await;
     assert_eq!((claimed[0].attempts, claimed[0].ambiguous, claimed[0].error.clone()), (0, 0, None));
-    assert!(db.begin_sending(made[0], new, &[broken]).await.expect("begun"));
-    assert!(!db.begin_sending(made[0], new, &[broken]).await.expect("it is being sent already"));
-    settle(db, made[0], new, Settlement::Sent, at(18)).await;
-    assert!(!db.settle(made[0], new.token, &Settlement::Failed("550".into()), at(19)).await.expect("it is settled"));
+    assert_eq!(begin(db, made[0], new, &[broken]).await, Begun::Yes);
+    assert_eq!(begin(db, made[0], new, &[broken]).await, Begun::Fenced, "it is being sent already");
+    ends(db, made[0], new, Settlement::Sent, at(18)).await;
+    assert!(!settle(db, made[0], new.token, &Settlement::Failed("550".into()), at(19)).await);
 }
 
 pub(super) async fn a_lapsed_sending_is_ambiguous_and_is_counted(db: &Db) {
     let (broken, made) = break_slot(db, "ann", "slack", None, at(1)).await;
     let (_, first) = claim_notification(db, made[0], at(1)).await;
-    assert!(db.begin_sending(made[0], Lease { until: at(30), ..first }, &[broken]).await.expect("begun"));
+    assert_eq!(begin(db, made[0], Lease { until: at(30), ..first }, &[broken]).await, Begun::Yes);
     let early = db.claim_notification(made[0], lease(at(29)), at(29)).await.expect("answered");
     assert_eq!(early, Claim::Held(at(30)));
     let (taken, second) = claim_notification(db, made[0], at(30)).await;
     assert_eq!((taken.state, taken.ambiguous, taken.attempts), (NotificationState::Claimed, 1, 0));
     let wait = Settlement::Held { hold: hold::AMBIGUOUS.into(), error: "nobody knows".into() };
-    settle(db, made[0], second, wait, at(31)).await;
+    ends(db, made[0], second, wait, at(31)).await;
     let waiting = in_state(db, NotificationState::Held).await;
     assert_eq!(waiting[0].hold.as_deref(), Some(hold::AMBIGUOUS));
     assert_eq!((waiting[0].ambiguous, waiting[0].error.as_deref()), (1, Some("nobody knows")));
+}
+
+/// Which incidents of a user were mailed about, and when.
+async fn mailed(db: &Db, name: &str) -> Vec<(IncidentId, DateTime<Utc>)> {
+    let open = situation(db, name, None, at(0)).await.open;
+    open.iter().filter_map(|standing| Some((standing.incident.id, standing.mailed?.first_at))).collect()
 }
 
 pub(super) async fn only_what_a_sent_mail_listed_was_mailed(db: &Db) {
@@ -90,17 +99,14 @@ pub(super) async fn only_what_a_sent_mail_listed_was_mailed(db: &Db) {
     let (gmail, _) = break_slot(db, "ann", "gmail", Some(at(1)), at(2)).await;
     let (notion, _) = break_slot(db, "ann", "notion", Some(at(2)), at(3)).await;
     let (_, held) = claim_notification(db, made[0], at(3)).await;
-    assert!(db.begin_sending(made[0], held, &[slack, gmail, notion]).await.expect("begun"));
-    assert!(db.carried_incidents(&user("ann"), NOBODY).await.expect("read").is_empty(), "it is not sent yet");
-    settle(db, made[0], held, again(at(10), true, false), at(4)).await;
+    assert_eq!(begin(db, made[0], held, &[slack, gmail, notion]).await, Begun::Yes);
+    assert!(mailed(db, "ann").await.is_empty(), "it is not sent yet");
+    ends(db, made[0], held, again(at(10), true, false), at(4)).await;
     let (_, held) = claim_notification(db, made[0], at(10)).await;
-    assert!(db.begin_sending(made[0], held, &[slack, notion]).await.expect("begun"));
-    settle(db, made[0], held, Settlement::Sent, at(11)).await;
-    assert_eq!(
-        db.carried_incidents(&user("ann"), NOBODY).await.expect("read"),
-        [(slack, Carried::Mailed(at(11))), (notion, Carried::Mailed(at(11)))].into()
-    );
-    assert!(db.carried_incidents(&user("bob"), NOBODY).await.expect("read").is_empty());
+    assert_eq!(begin(db, made[0], held, &[slack, notion]).await, Begun::Yes);
+    ends(db, made[0], held, Settlement::Sent, at(11)).await;
+    assert_eq!(mailed(db, "ann").await, [(slack, at(11)), (notion, at(11))]);
+    assert!(mailed(db, "bob").await.is_empty());
 }
 
 pub(super) async fn one_incident_is_not_sent_by_two_notifications(db: &Db) {
@@ -109,32 +115,36 @@ pub(super) async fn one_incident_is_not_sent_by_two_notifications(db: &Db) {
     let (gmail, second) = break_slot(db, "ann", "gmail", Some(at(1)), at(2)).await;
     let (_, held_second) = claim_notification(db, second[0], at(2)).await;
     let both = [slack, gmail];
-    let (begun_first, begun_second) =
-        tokio::join!(db.begin_sending(first[0], held_first, &both), db.begin_sending(second[0], held_second, &both));
-    let begun = (begun_first.expect("answered"), begun_second.expect("answered"));
-    assert!(begun.0 != begun.1, "one of them sends both: {begun:?}");
-    let (winner, held) = if begun.0 { (first[0], held_first) } else { (second[0], held_second) };
-    settle(db, winner, held, Settlement::Sent, at(3)).await;
-    assert_eq!(db.carried_incidents(&user("ann"), NOBODY).await.expect("read").len(), 2);
-    let (loser, held) = if begun.0 { (second[0], held_second) } else { (first[0], held_first) };
-    assert!(!db.begin_sending(loser, held, &[slack]).await.expect("it was sent"));
-    assert!(db.begin_sending(loser, held, &[]).await.expect("its claim still holds"));
+    let begun = tokio::join!(begin(db, first[0], held_first, &both), begin(db, second[0], held_second, &both));
+    let (winner, loser) = match begun {
+        (Begun::Yes, Begun::Refused) => ((first[0], held_first), (second[0], held_second)),
+        (Begun::Refused, Begun::Yes) => ((second[0], held_second), (first[0], held_first)),
+        other => panic!("one of them sends both: {other:?}"),
+    };
+    ends(db, winner.0, winner.1, Settlement::Sent, at(3)).await;
+    assert_eq!(mailed(db, "ann").await.len(), 2);
+    let (loser, held) = loser;
+    let late = Lease { until: at(900), ..held };
+    assert_eq!(begin(db, loser, late, &[slack]).await, Begun::Refused, "it was sent");
+    let reminder = [(slack, Stage(1))];
+    let begun = db.begin_sending(loser, &sending(late, &reminder)).await.expect("answered");
+    assert_eq!(begun, Begun::Yes, "its claim still holds, and a reminder is another mail");
 }
 
 pub(super) async fn what_is_tried_again_keeps_its_name_and_its_tries(db: &Db) {
     let (broken, made) = break_slot(db, "ann", "slack", None, at(1)).await;
     let (_, held) = claim_notification(db, made[0], at(1)).await;
-    assert!(db.begin_sending(made[0], held, &[broken]).await.expect("begun"));
-    settle(db, made[0], held, again(at(20), true, true), at(2)).await;
+    assert_eq!(begin(db, made[0], held, &[broken]).await, Begun::Yes);
+    ends(db, made[0], held, again(at(20), true, true), at(2)).await;
     let pending = in_state(db, NotificationState::Pending).await;
     assert_eq!((pending[0].id, pending[0].due_at), (made[0], at(20)));
     assert_eq!((pending[0].attempts, pending[0].ambiguous), (1, 1));
     assert_eq!(pending[0].error.as_deref(), Some("421 try later"));
     let (_, held) = claim_notification(db, made[0], at(20)).await;
-    settle(db, made[0], held, again(at(21), false, false), at(20)).await;
+    ends(db, made[0], held, again(at(21), false, false), at(20)).await;
     let (claimed, held) = claim_notification(db, made[0], at(21)).await;
     assert_eq!((claimed.attempts, claimed.ambiguous), (1, 1));
-    settle(db, made[0], held, Settlement::Failed("550 no such user".into()), at(22)).await;
+    ends(db, made[0], held, Settlement::Failed("550 no such user".into()), at(22)).await;
     let failed = in_state(db, NotificationState::Failed).await;
     assert_eq!((failed[0].attempts, failed[0].error.as_deref()), (2, Some("550 no such user")));
 }
@@ -143,7 +153,7 @@ pub(super) async fn what_comes_back_takes_in_what_was_made_meanwhile(db: &Db) {
     let (slack, first) = break_slot(db, "ann", "slack", None, at(1)).await;
     let (_, held) = claim_notification(db, first[0], at(1)).await;
     let (gmail, second) = break_slot(db, "ann", "gmail", Some(at(1)), at(5)).await;
-    settle(db, first[0], held, again(at(60), true, false), at(6)).await;
+    ends(db, first[0], held, again(at(60), true, false), at(6)).await;
     let pending = in_state(db, NotificationState::Pending).await;
     assert_eq!(pending.len(), 1);
     assert_eq!((pending[0].id, pending[0].due_at), (first[0], at(60)), "its mail server asked for time");
@@ -193,28 +203,44 @@ pub(super) async fn the_incidents_of_a_deleted_user_are_closed(db: &Db) {
 pub(super) async fn what_may_have_gone_out_is_not_sent_under_another_name(db: &Db) {
     let (slack, first) = break_slot(db, "ann", "slack", None, at(1)).await;
     let (_, held) = claim_notification(db, first[0], at(1)).await;
-    assert!(db.begin_sending(first[0], held, &[slack]).await.expect("begun"));
+    assert_eq!(begin(db, first[0], held, &[slack]).await, Begun::Yes);
     let (gmail, second) = break_slot(db, "ann", "gmail", Some(at(1)), at(2)).await;
     let (_, other) = claim_notification(db, second[0], at(2)).await;
-    settle(db, first[0], held, again(at(20), true, true), at(3)).await;
-    let carried = async |except| db.carried_incidents(&user("ann"), except).await.expect("read");
-    assert_eq!(carried(second[0]).await, [(slack, Carried::Ambiguous)].into());
-    assert!(carried(first[0]).await.is_empty(), "what it lists itself is its own");
-    assert!(!db.begin_sending(second[0], other, &[slack, gmail]).await.expect("refused"));
+    ends(db, first[0], held, again(at(20), true, true), at(3)).await;
+    let holds = async |except| {
+        let known = situation(db, "ann", except, at(20)).await;
+        (known.open[0].hold.clone(), known.open[1].hold.clone(), known.last_mail)
+    };
+    assert_eq!(holds(Some(second[0])).await, (Some(Hold::Ambiguous), None, Some(at(1))));
+    assert_eq!(holds(Some(first[0])).await, (None, None, None), "what it lists itself is its own");
+    let late = Lease { until: at(900), ..other };
+    assert_eq!(begin(db, second[0], late, &[slack, gmail]).await, Begun::Refused);
 
     // The one of which nobody knows is claimed again, and may go on: nothing else carries what it lists.
     let (_, held) = claim_notification(db, first[0], at(20)).await;
-    assert_eq!(carried(second[0]).await, [(slack, Carried::Ambiguous)].into());
-    let (_, other) = claim_notification(db, second[0], at(20)).await;
-    assert!(!db.begin_sending(second[0], other, &[slack, gmail]).await.expect("refused"));
-    assert!(db.begin_sending(second[0], other, &[gmail]).await.expect("what is its own goes out"));
-    settle(db, second[0], other, Settlement::Sent, at(21)).await;
-    assert_eq!(carried(first[0]).await, [(gmail, Carried::Mailed(at(21)))].into());
-    assert!(db.begin_sending(first[0], held, &[slack]).await.expect("under its own name"));
+    assert_eq!(holds(Some(second[0])).await.0, Some(Hold::Ambiguous));
+    assert_eq!(begin(db, second[0], late, &[gmail]).await, Begun::Refused, "one mail at a time");
+    assert_eq!(begin(db, first[0], held, &[slack]).await, Begun::Yes, "under its own name");
 
-    // Under a hold it waits for the operator.
-    settle(db, first[0], held, Settlement::Held { hold: hold::AMBIGUOUS.into(), error: "?".into() }, at(22)).await;
-    assert_eq!(carried(second[0]).await, [(slack, Carried::Held)].into());
+    // Under a hold it waits for the operator, and what it does not list need not.
+    ends(db, first[0], held, Settlement::Held { hold: hold::AMBIGUOUS.into(), error: "?".into() }, at(22)).await;
+    assert_eq!(holds(Some(second[0])).await, (Some(Hold::Ambiguous), None, Some(at(20))));
+    assert_eq!(begin(db, second[0], late, &[slack, gmail]).await, Begun::Refused);
+    let stages = firsts(&[gmail]);
+    let too_near = Sending { quiet_since: at(19), ..sending(late, &stages) };
+    assert_eq!(db.begin_sending(second[0], &too_near).await.expect("answered"), Begun::Refused);
+    assert_eq!(begin(db, second[0], late, &[gmail]).await, Begun::Yes);
+}
+
+pub(super) async fn a_mail_that_is_held_because_nobody_knows_is_ambiguous_from_then_on(db: &Db) {
+    let (slack, made) = break_slot(db, "ann", "slack", None, at(1)).await;
+    let (_, held) = claim_notification(db, made[0], at(1)).await;
+    assert_eq!(begin(db, made[0], held, &[slack]).await, Begun::Yes);
+    ends(db, made[0], held, Settlement::Held { hold: hold::AMBIGUOUS.into(), error: "?".into() }, at(2)).await;
+    assert_eq!(in_state(db, NotificationState::Held).await[0].ambiguous, 1);
+    assert_eq!(situation(db, "ann", None, at(3)).await.last_mail, Some(at(1)));
+    assert_eq!(db.release_held(hold::AMBIGUOUS, None, at(4)).await.expect("released"), 1);
+    assert_eq!(situation(db, "ann", None, at(5)).await.open[0].hold, Some(Hold::Ambiguous), "it is its own to send");
 }
 
 pub(super) async fn what_failed_or_was_unreachable_is_retried_and_what_was_buried_is_not(db: &Db) {
@@ -226,7 +252,7 @@ pub(super) async fn what_failed_or_was_unreachable_is_retried_and_what_was_burie
     ] {
         let (_, notifications) = break_slot(db, name, "slack", None, at(1)).await;
         let (_, held) = claim_notification(db, notifications[0], at(1)).await;
-        settle(db, notifications[0], held, end, at(2)).await;
+        ends(db, notifications[0], held, end, at(2)).await;
         made.push(notifications[0]);
     }
     let (_, buried) = break_slot(db, "dan", "slack", None, at(1)).await;
@@ -253,10 +279,10 @@ pub(super) async fn what_failed_or_was_unreachable_is_retried_and_what_was_burie
 pub(super) async fn what_is_retried_joins_what_is_pending(db: &Db) {
     let (slack, first) = break_slot(db, "ann", "slack", None, at(1)).await;
     let (_, held) = claim_notification(db, first[0], at(1)).await;
-    settle(db, first[0], held, Settlement::Failed("550".into()), at(2)).await;
+    ends(db, first[0], held, Settlement::Failed("550".into()), at(2)).await;
     let (gmail, second) = break_slot(db, "ann", "gmail", Some(at(1)), at(3)).await;
     let (_, held) = claim_notification(db, second[0], at(3)).await;
-    settle(db, second[0], held, Settlement::Failed("550".into()), at(4)).await;
+    ends(db, second[0], held, Settlement::Failed("550".into()), at(4)).await;
     let (notion, _) = break_slot(db, "ann", "notion", Some(at(3)), at(5)).await;
     assert_eq!(db.retry_settled(NotificationState::Failed, at(9)).await.expect("retried"), 2);
     let pending = in_state(db, NotificationState::Pending).await;

@@ -3,7 +3,7 @@
 use connection_auditor::domain::incident::Resolution;
 use connection_auditor::domain::job::{Job, Lane};
 use connection_auditor::domain::notification::NotificationState;
-use connection_auditor::domain::port::{Carried, DeadJob, Settlement};
+use connection_auditor::domain::port::DeadJob;
 
 use super::*;
 
@@ -64,7 +64,7 @@ pub(super) async fn what_is_put_back_is_pushed_again_when_due(db: &Db) {
     db.mark_queued(&[job, Job::Notify(made[0])], "g").await.expect("marked");
     let (_, held) = claim_notification(db, made[0], at(1)).await;
     let again = Settlement::Again { due_at: at(50), error: "421".into(), counted: true, ambiguous: false };
-    assert!(db.settle(made[0], held.token, &again, at(45)).await.expect("settled"));
+    assert!(settle(db, made[0], held.token, &again, at(45)).await);
     assert!(lacks(db, "g", at(49)).await.is_empty());
     assert!(lacks(db, "g", at(54)).await.is_empty(), "it was put back nine seconds ago");
     assert_eq!(lacks(db, "g", at(56)).await, [Job::Notify(made[0])]);
@@ -92,7 +92,7 @@ pub(super) async fn a_lapsed_lease_is_found_at_once(db: &Db) {
 pub(super) async fn a_lapsed_sending_is_reported_once_a_lease_length(db: &Db) {
     let (broken, made) = break_slot(db, "ann", "slack", None, at(0)).await;
     let (_, held) = claim_notification(db, made[0], at(0)).await;
-    assert!(db.begin_sending(made[0], held, &[broken]).await.expect("begun"));
+    assert_eq!(begin(db, made[0], held, &[broken]).await, Begun::Yes);
     let reclaim = async |now| db.reclaim_lapsed(now, 10).await.expect("looked");
     assert!(reclaim(at(15)).await.is_empty());
     assert_eq!(reclaim(at(16)).await, [Job::Notify(made[0])]);
@@ -162,7 +162,7 @@ pub(super) async fn a_dead_notification_is_retried(db: &Db) {
     let (slack, made) = break_slot(db, "ann", "slack", None, at(0)).await;
     let (_, held) = claim_notification(db, made[0], at(0)).await;
     let again = Settlement::Again { due_at: at(1), error: "421".into(), counted: true, ambiguous: false };
-    assert!(db.settle(made[0], held.token, &again, at(1)).await.expect("settled"));
+    assert!(settle(db, made[0], held.token, &again, at(1)).await);
     db.bury(&dead(made[0].0, Lane::Notify, at(2))).await.expect("buried");
     let failed = db.notifications(NotificationState::Failed, 9).await.expect("listed");
     assert_eq!(failed[0].error.as_deref(), Some("it kills its worker"));
@@ -195,29 +195,27 @@ pub(super) async fn what_is_old_is_pruned_and_what_matters_stays(db: &Db) {
     db.finish_sweeps(at(2)).await.expect("ended");
     let (slack, mailed) = break_slot(db, "ann", "slack", Some(at(1)), at(3)).await;
     let (_, held) = claim_notification(db, mailed[0], at(3)).await;
-    assert!(db.begin_sending(mailed[0], held, &[slack]).await.expect("begun"));
-    assert!(db.settle(mailed[0], held.token, &Settlement::Sent, at(4)).await.expect("settled"));
+    assert_eq!(begin(db, mailed[0], held, &[slack]).await, Begun::Yes);
+    assert!(settle(db, mailed[0], held.token, &Settlement::Sent, at(4)).await);
     let gone = UserRecord { gone: vec!["ca_2".into()], ..seen("ann", Some(at(3)), at(5)) };
     written(db.record(&record_of(vec![gone], at(5))).await.expect("answered"));
 
-    assert_eq!(db.prune(at(2)).await.expect("pruned"), 0, "nothing is old yet");
-    // The finding, its check and the account that is gone; the sweep is the newest of its schedule.
-    assert_eq!(db.prune(at(100)).await.expect("pruned"), 3);
+    assert_eq!(prune(db, at(2)).await, 0, "nothing is old yet");
+    // The finding, its check, the account that is gone, and two observations of it; the sweep is the newest of its schedule.
+    assert_eq!(prune(db, at(100)).await, 5);
     assert!(db.sweep(old).await.expect("read").is_some());
-    assert_eq!(
-        db.carried_incidents(&user("ann"), NOBODY).await.expect("read"),
-        [(slack, Carried::Mailed(at(4)))].into(),
-        "it is still open"
-    );
+    let known = situation(db, "ann", None, at(5)).await;
+    assert_eq!((known.open[0].incident.id, known.last_mail), (slack, Some(at(4))), "it is still open");
     assert_eq!(db.history(&[user("ann")]).await.expect("read")[&user("ann")].accounts.len(), 1);
 
     assert!(db.insert_sweep(&new_sweep("daily", at(50)), at(50)).await.expect("inserted"));
     let healed = UserRecord { close: vec![(slack, Resolution::Reconnected)], ..seen("ann", Some(at(5)), at(60)) };
     written(db.record(&record_of(vec![healed], at(60))).await.expect("answered"));
-    assert_eq!(db.prune(at(60)).await.expect("pruned"), 1, "the sweep");
+    assert_eq!(prune(db, at(60)).await, 1, "the sweep");
     assert_eq!(db.newest_tick("daily").await.expect("read"), Some(at(50)));
-    assert_eq!(db.prune(at(61)).await.expect("pruned"), 2, "the mail and its incident");
-    assert_eq!(db.prune(at(61)).await.expect("pruned"), 0);
+    // The mail and its incident; then the user, with the account that is left and its observation.
+    assert_eq!(prune(db, at(61)).await, 5);
+    assert_eq!(prune(db, at(61)).await, 0);
 }
 
 pub(super) async fn a_migrated_database_answers(db: &Db) {
@@ -232,11 +230,11 @@ pub(super) async fn what_is_settled_while_it_is_taken_back_is_not_sent_again(db:
         let (_, others) = break_slot(db, &name, "gmail", Some(at(0)), at(1)).await;
         let settle = async {
             if n % 2 == 0 {
-                db.begin_sending(made[0], held, &[broken]).await.expect("never an error")
-                    && db.settle(made[0], held.token, &Settlement::Sent, at(20)).await.expect("never an error")
+                begin(db, made[0], held, &[broken]).await == Begun::Yes
+                    && settle(db, made[0], held.token, &Settlement::Sent, at(20)).await
             } else {
                 let skipped = Settlement::Skipped("recovered".into());
-                db.settle(made[0], held.token, &skipped, at(20)).await.expect("never an error")
+                settle(db, made[0], held.token, &skipped, at(20)).await
             }
         };
         let (settled, _, claim) =
@@ -303,7 +301,7 @@ pub(super) async fn a_dead_check_of_an_ended_dry_run_stays_one_and_so_do_its_ret
 pub(super) async fn a_notification_that_died_while_it_was_sent_is_ambiguous_and_unclear(db: &Db) {
     let (slack, made) = break_slot(db, "ann", "slack", None, at(0)).await;
     let (_, held) = claim_notification(db, made[0], at(0)).await;
-    assert!(db.begin_sending(made[0], held, &[slack]).await.expect("begun"));
+    assert_eq!(begin(db, made[0], held, &[slack]).await, Begun::Yes);
     db.bury(&dead(made[0].0, Lane::Notify, at(2))).await.expect("buried");
     let failed = db.notifications(NotificationState::Failed, 9).await.expect("listed");
     assert_eq!((failed[0].ambiguous, failed[0].unclear), (1, true));
@@ -314,7 +312,7 @@ pub(super) async fn a_notification_that_died_while_it_was_sent_is_ambiguous_and_
         let (_, held) = claim_notification(db, others[0], due_at).await;
         due_at += TimeDelta::seconds(1);
         let again = Settlement::Again { due_at, error: "?".into(), counted: true, ambiguous: true };
-        assert!(db.settle(others[0], held.token, &again, due_at).await.expect("settled"));
+        assert!(settle(db, others[0], held.token, &again, due_at).await);
     }
     assert!(db.retry_dead(made[0].0, at(9)).await.expect("retried"));
     let pending = db.notifications(NotificationState::Pending, 9).await.expect("listed");

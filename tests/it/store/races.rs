@@ -1,7 +1,6 @@
 //! Races that PostgreSQL allows and SQLite does not, held open by a lock of the test's own.
 
 use connection_auditor::domain::job::Job;
-use connection_auditor::domain::port::Settlement;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Postgres, Transaction};
 
@@ -53,7 +52,7 @@ async fn what_is_settled_while_it_is_taken_back_stays_settled() {
     let settle = async {
         blocked(&url).await;
         let skipped = Settlement::Skipped("recovered".into());
-        assert!(db.settle(made[0], held.token, &skipped, at(20)).await.expect("it waits for nobody"));
+        assert!(settle(&db, made[0], held.token, &skipped, at(20)).await);
         transaction.commit().await.expect("the lock is given up");
     };
     let (back, ()) = tokio::join!(db.reclaim_lapsed(at(16), 10), settle);

@@ -344,7 +344,7 @@ pub(super) async fn what_cannot_be_stored_as_it_came_is_recorded_all_the_same(db
     written(db.record(&record_of(vec![seen("b\0b", None, at(3))], at(3))).await.expect("recorded"));
     assert_eq!(history(db, "b\0b").await.observed_at, Some(at(3)));
     assert_eq!(db.close_incidents_of(&user("b\0b"), Resolution::UserDeleted, at(4)).await.expect("closed"), 0);
-    assert!(db.carried_incidents(&user("b\0b"), NOBODY).await.expect("read").is_empty());
+    assert!(situation(db, "b\0b", None, at(5)).await.open.is_empty());
     let name = ToolkitName { name: "S\0".into(), logo: None, read_at: at(4) };
     db.remember_toolkit(&"sl\0ck".into(), &name).await.expect("kept");
     assert_eq!(db.toolkits(&["sl\0ck".into()]).await.expect("read")[&Toolkit::new("sl\0ck")].name, "S\u{fffd}");

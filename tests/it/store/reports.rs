@@ -76,7 +76,7 @@ pub(super) async fn notifications_are_counted_by_state_and_reason(db: &Db) {
         let (_, made) = break_slot(db, name, "slack", None, at(1)).await;
         let (_, held) = claim_notification(db, made[0], at(1)).await;
         let skipped = Settlement::Skipped("recovered".into());
-        assert!(db.settle(made[0], held.token, &skipped, at(2)).await.expect("settled"));
+        assert!(settle(db, made[0], held.token, &skipped, at(2)).await);
     }
     let count = |state, detail: &str, count| NotificationCount { state, detail: Some(detail.into()), count };
     let waiting = count(NotificationState::Held, "go-live", 1);

@@ -1,7 +1,9 @@
 //! The store on PostgreSQL: any number of processes at once.
 
+mod alerts;
 mod checks;
 mod dead;
+mod erase;
 mod guard;
 mod merge;
 mod notifications;
@@ -14,6 +16,8 @@ mod sending;
 mod situation;
 mod suppressions;
 mod sweeps;
+mod trail;
+mod vital;
 mod wake;
 
 use std::str::FromStr;

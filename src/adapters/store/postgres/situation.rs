@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
+use crate::adapters::store::case::SuppressionRow;
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{At, Id};
-use crate::adapters::store::situation::{InForceRow, StandingRow};
+use crate::adapters::store::situation::StandingRow;
 use crate::adapters::store::write::clean;
 use crate::domain::id::{NotificationId, UserId};
 use crate::domain::plan::{FLAPPING_WINDOW, Situation, Standing};
@@ -55,7 +56,7 @@ async fn standing(pool: &PgPool, asked: &Asked<'_>) -> StoreResult<Vec<Standing>
                      AND n.state IN ('pending', 'claimed', 'sending', 'held')) AS is_ambiguous,
              (SELECT jsonb_agg(o.opened_at) FROM auditor_incidents AS o
                  WHERE o.user_id = i.user_id AND o.toolkit = i.toolkit AND o.auth_config = i.auth_config
-                     AND o.alias PostgreSQLQ i.alias AND o.kind <> 'unfinished' AND o.opened_at > $3) AS openings
+                     AND o.alias IS NOT DISTINCT FROM i.alias AND o.kind <> 'unfinished' AND o.opened_at > $3) AS openings
          FROM auditor_incidents AS i LEFT JOIN auditor_sweeps AS s ON s.id = i.sweep_id
          WHERE i.user_id = $1 AND i.resolved_at IS NULL ORDER BY i.id",
     )
@@ -70,7 +71,7 @@ async fn standing(pool: &PgPool, asked: &Asked<'_>) -> StoreResult<Vec<Standing>
 
 async fn in_force(pool: &PgPool, asked: &Asked<'_>) -> StoreResult<Vec<Suppression>> {
     let action = "reading why a user is not to be mailed";
-    let rows: Vec<InForceRow> = sqlx::query_as(
+    let rows: Vec<SuppressionRow> = sqlx::query_as(
         "-- in_force
          SELECT id, user_id, address_hash, kind, toolkit, until, source, detail, created_at
          FROM auditor_suppressions

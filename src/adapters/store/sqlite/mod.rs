@@ -3,8 +3,10 @@
 //! One connection writes and several read, beside it and without waiting for it (write-ahead log). A transaction takes the
 //! right to write with its first statement, so that it never has to give up half-way.
 
+mod alerts;
 mod checks;
 mod dead;
+mod erase;
 mod guard;
 mod merge;
 mod notifications;
@@ -17,6 +19,8 @@ mod sending;
 mod situation;
 mod suppressions;
 mod sweeps;
+mod trail;
+mod vital;
 mod wake;
 
 use std::str::FromStr;

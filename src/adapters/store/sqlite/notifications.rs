@@ -18,7 +18,7 @@ use crate::adapters::store::write::{self, SqliteJson, clean};
 use crate::domain::id::{IncidentId, NotificationId, UserId};
 use crate::domain::incident::Resolution;
 use crate::domain::lease::{Claim, Lease};
-use crate::domain::notification::{Notification, NotificationState};
+use crate::domain::notification::{Notification, NotificationState, hold};
 use crate::domain::plan::Situation;
 use crate::domain::port::{Begun, NotificationStore, Sending, Settled, Settlement, StoreResult};
 use crate::domain::suppression::AddressHash;
@@ -99,12 +99,18 @@ impl NotificationStore for SqliteStore {
             Settlement::Unreachable(why) => ("unreachable", Some(why), false),
             Settlement::Failed(why) => ("failed", Some(why), true),
             Settlement::Again { due_at, error, counted, ambiguous } => {
-                let noted = Noted { error, counted: *counted, ambiguous: *ambiguous, looks: settled.looks };
+                let noted = Noted {
+                    error,
+                    counted: *counted,
+                    unclear: if *ambiguous { Unclear::Yes } else { Unclear::No },
+                    looks: settled.looks,
+                };
                 let place = Place { hold: None, due_at: Some(*due_at), waiting_since: Some(now) };
                 return self.give_back((id, token), &noted, place, now).await.map_err(failed(action));
             }
             Settlement::Held { hold, error } => {
-                let noted = Noted { error, counted: false, ambiguous: false, looks: settled.looks };
+                let unclear = if hold == hold::AMBIGUOUS { Unclear::IfSending } else { Unclear::No };
+                let noted = Noted { error, counted: false, unclear, looks: settled.looks };
                 let place = Place { hold: Some(hold), due_at: None, waiting_since: Some(now) };
                 return self.give_back((id, token), &noted, place, now).await.map_err(failed(action));
             }
@@ -220,8 +226,17 @@ impl NotificationStore for SqliteStore {
 struct Noted<'a> {
     error: &'a str,
     counted: bool,
-    ambiguous: bool,
+    unclear: Unclear,
     looks: &'a [Look],
+}
+
+/// Whether a try counts as one of which nobody knows whether the mail went out.
+#[derive(PartialEq)]
+enum Unclear {
+    Yes,
+    /// Unless a claim of the lapsed mail has counted it already.
+    IfSending,
+    No,
 }
 
 impl SqliteStore {
@@ -237,14 +252,15 @@ impl SqliteStore {
         let tried = sqlx::query(
             "-- note_try
              UPDATE auditor_notifications SET error = $3, attempts = attempts + CASE WHEN $4 THEN 1 ELSE 0 END,
-                 ambiguous = ambiguous + CASE WHEN $5 THEN 1 ELSE 0 END, unclear = FALSE
+                 ambiguous = ambiguous + CASE WHEN $5 OR ($6 AND state = 'sending') THEN 1 ELSE 0 END, unclear = FALSE
              WHERE id = $1 AND token = $2 AND state IN ('claimed', 'sending')",
         )
         .bind(Id(id.0))
         .bind(Id(token))
         .bind(clean(noted.error))
         .bind(noted.counted)
-        .bind(noted.ambiguous)
+        .bind(noted.unclear == Unclear::Yes)
+        .bind(noted.unclear == Unclear::IfSending)
         .execute(&mut *transaction)
         .await?;
         if tried.rows_affected() == 0 {

@@ -1,0 +1,108 @@
+//! Forgetting one user, in PostgreSQL.
+//!
+//! The order of the locks is that of a record: checks, the user, then what belongs to the user.
+
+use sqlx::PgConnection;
+
+use crate::adapters::store::row::Id;
+use crate::adapters::store::write::clean;
+use crate::domain::id::UserId;
+use crate::domain::suppression::AddressHash;
+
+/// What is deleted by the id of the user, table by table.
+const BELONGINGS: [(&str, &str); 8] = [
+    (
+        "auditor_notification_incidents",
+        "-- erase_notification_incidents
+         DELETE FROM auditor_notification_incidents
+         WHERE notification_id IN (SELECT n.id FROM auditor_notifications AS n WHERE n.user_id = $1)
+             OR incident_id IN (SELECT i.id FROM auditor_incidents AS i WHERE i.user_id = $1)",
+    ),
+    ("auditor_notifications", "-- erase_notifications\nDELETE FROM auditor_notifications WHERE user_id = $1"),
+    ("auditor_incidents", "-- erase_incidents\nDELETE FROM auditor_incidents WHERE user_id = $1"),
+    ("auditor_findings", "-- erase_findings\nDELETE FROM auditor_findings WHERE user_id = $1"),
+    ("auditor_accounts", "-- erase_accounts\nDELETE FROM auditor_accounts WHERE user_id = $1"),
+    ("auditor_observations", "-- erase_observations\nDELETE FROM auditor_observations WHERE user_id = $1"),
+    ("auditor_user_checks", "-- erase_user_checks\nDELETE FROM auditor_user_checks WHERE user_id = $1"),
+    ("auditor_users", "-- erase_users\nDELETE FROM auditor_users WHERE id = $1"),
+];
+
+/// Deletes what is kept of a user; returns how many rows of each table.
+pub(super) async fn erase(
+    connection: &mut PgConnection,
+    user: &UserId,
+    address: Option<&AddressHash>,
+) -> sqlx::Result<Vec<(String, u64)>> {
+    let user = clean(user.as_str());
+    let left = leave_checks(connection, &user).await?;
+    lock_user(connection, &user).await?;
+    let empty: Vec<Id> = left.iter().filter(|(_, is_empty)| *is_empty).map(|(id, _)| *id).collect();
+    let mut erased = vec![
+        ("auditor_checks".to_owned(), left.len() as u64),
+        ("auditor_dead_jobs".to_owned(), erase_dead_jobs(connection, &user, &empty).await?),
+        ("auditor_suppressions".to_owned(), erase_suppressions(connection, &user, address).await?),
+    ];
+    for (table, statement) in BELONGINGS {
+        let deleted = sqlx::query(statement).bind(&user).execute(&mut *connection).await?;
+        erased.push((table.to_owned(), deleted.rows_affected()));
+    }
+    Ok(erased)
+}
+
+/// Takes the user out of all checks; returns these, and whether nobody is left in them.
+///
+/// One that is worked on would record the user anew: its worker is fenced, and the others in it are checked again.
+async fn leave_checks(connection: &mut PgConnection, user: &str) -> sqlx::Result<Vec<(Id, bool)>> {
+    sqlx::query_as(
+        "-- leave_checks
+         UPDATE auditor_checks SET users = users - $1::text,
+             state = CASE WHEN state = 'claimed' THEN 'queued' ELSE state END, token = NULL, lease_until = NULL,
+             queued_in = CASE WHEN state = 'claimed' THEN NULL ELSE queued_in END,
+             waiting_since = CASE WHEN state = 'claimed' THEN NULL ELSE waiting_since END
+         WHERE id IN (
+             SELECT c.id FROM auditor_checks AS c WHERE c.users @> to_jsonb($1::text)
+             ORDER BY c.id FOR NO KEY UPDATE)
+         RETURNING id, users = '[]'::jsonb AS is_empty",
+    )
+    .bind(user)
+    .fetch_all(connection)
+    .await
+}
+
+async fn lock_user(connection: &mut PgConnection, user: &str) -> sqlx::Result<()> {
+    sqlx::query("-- lock_user\nSELECT user_id FROM auditor_user_checks WHERE user_id = $1 FOR UPDATE")
+        .bind(user)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Those of the user's notifications, and of checks in which nobody is left.
+async fn erase_dead_jobs(connection: &mut PgConnection, user: &str, empty: &[Id]) -> sqlx::Result<u64> {
+    let deleted = sqlx::query(
+        "-- erase_dead_jobs
+         DELETE FROM auditor_dead_jobs WHERE id = ANY($2)
+             OR id IN (SELECT n.id FROM auditor_notifications AS n WHERE n.user_id = $1)",
+    )
+    .bind(user)
+    .bind(empty)
+    .execute(connection)
+    .await?;
+    Ok(deleted.rows_affected())
+}
+
+async fn erase_suppressions(
+    connection: &mut PgConnection,
+    user: &str,
+    address: Option<&AddressHash>,
+) -> sqlx::Result<u64> {
+    let deleted = sqlx::query(
+        "-- erase_suppressions
+         DELETE FROM auditor_suppressions WHERE user_id = $1 OR address_hash = $2",
+    )
+    .bind(user)
+    .bind(address.map(AddressHash::as_str))
+    .execute(connection)
+    .await?;
+    Ok(deleted.rows_affected())
+}
