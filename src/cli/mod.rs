@@ -17,7 +17,9 @@ mod run;
 mod show;
 mod simulate;
 mod status;
+mod suppressions;
 mod sweep;
+mod user;
 mod users;
 mod wait;
 
@@ -131,9 +133,11 @@ enum Command {
     Guard(guard::GuardArgs),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
+    Suppressions(suppressions::SuppressionsArgs),
     Queue(dead::QueueArgs),
     Alerts(alerts::AlertsArgs),
     Policy(policy::PolicyArgs),
+    User(user::UserArgs),
     Users(users::UsersArgs),
     Migrate(users::MigrateArgs),
     CheckConfig(check_config::CheckConfigArgs),
@@ -198,9 +202,11 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Pause(args) => pause::pause(&args, &config).await,
         Command::Resume(args) => pause::resume(&args, &config).await,
         Command::Notifications(args) => notifications::notifications(&args, &config).await,
+        Command::Suppressions(args) => suppressions::suppressions(&args, &config).await,
         Command::Queue(args) => dead::queue(&args, &config).await,
         Command::Alerts(args) => alerts::alerts(&args, &config).await,
         Command::Policy(args) => policy::policy(&args, &config).await,
+        Command::User(args) => user::user(&args, &config).await,
         Command::Users(args) => users::users(&args, &config).await,
         Command::Migrate(args) => users::migrate(&args, &config).await,
         Command::CheckConfig(args) => check_config::check_config(&args, &config, global.config.as_deref()).await,
