@@ -22,6 +22,7 @@ use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::job::Lane;
 use crate::domain::notification::hold;
 use crate::domain::port::{JobHandler, JobStore, Store};
+use crate::http::{Listener, public};
 use crate::pipeline::alerter::conditions::Expected;
 use crate::pipeline::alerter::{Alerter, Channels};
 use crate::pipeline::checker::Checker;
@@ -44,6 +45,8 @@ pub enum Role {
     Notifier,
     /// Pushes what the queue lost, ends sweeps, deletes what is old, alerts the operator.
     Keeper,
+    /// Answers what the internet may ask, if `http.public.url` is set.
+    Http,
 }
 
 /// A store and a queue, connected: enough for every command that reads, asks or hands over.
@@ -103,6 +106,11 @@ impl App {
     /// A stage ended by itself.
     pub async fn run(&self, roles: &BTreeSet<Role>, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut stages = Stages { running: JoinSet::new(), shutdown: shutdown.clone() };
+        if roles.contains(&Role::Http)
+            && let Some(listener) = self.public_listener().await?
+        {
+            stages.start("http", listener.serve(shutdown.soft.clone()));
+        }
         let composio = Composio::new(self.config.composio.clone(), Arc::clone(&self.clock))?;
         let users = self.users()?;
         let hold_all = self.config.notify.mode == NotifyMode::Hold;
@@ -176,6 +184,20 @@ impl App {
             stages.start_fallible("scheduler", scheduler.run(shutdown.soft.clone()));
         }
         stages.run_to_the_end().await
+    }
+
+    /// What the internet may reach; none unless `http.public.url` says where that is.
+    async fn public_listener(&self) -> anyhow::Result<Option<Listener>> {
+        let settings = &self.config.http.public;
+        if settings.url.is_none() {
+            return Ok(None);
+        }
+        let routes = public::router(&public::Public {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            mail_events_secret: settings.mail_events_secret.clone(),
+        });
+        Ok(Some(Listener::bind(settings.listen, "http.public.listen", routes).await?))
     }
 
     fn work(&self, stages: &mut Stages, lane: Lane, concurrency: usize, handler: Arc<dyn JobHandler>) {

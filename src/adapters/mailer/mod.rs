@@ -27,6 +27,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+pub use harmless::without_addresses;
 pub use message::{Mail, MailError};
 pub use page::Page;
 pub use setup::MailSetupError;

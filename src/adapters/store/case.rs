@@ -13,9 +13,12 @@ use super::write::cleaned;
 use crate::domain::account::Account;
 use crate::domain::alert::{Alert, Channel, Condition, Message};
 use crate::domain::guard::{Scope, Trip, Tripped};
-use crate::domain::id::{AccountId, AlertId, AuthConfigId, IncidentId, NotificationId, Toolkit, TripId, UserId};
+use crate::domain::id::{
+    AccountId, AlertId, AuthConfigId, IncidentId, NotificationId, SuppressionId, Toolkit, TripId, UserId,
+};
 use crate::domain::port::{Broken, ClaimedMessage, Observed, SentMail, StoreResult};
 use crate::domain::stage::Stage;
+use crate::domain::suppression::{AddressHash, Suppression, Whom};
 
 /// How many users one transaction of a release or a discard concerns at most.
 pub(super) const BATCH: u32 = 1_000;
@@ -112,6 +115,40 @@ impl TripRow {
             still_broken: rows(self.still_broken),
             held: rows(self.held),
             users: rows(self.users),
+        })
+    }
+}
+
+/// A row of `auditor_suppressions`.
+#[derive(Debug, FromRow)]
+pub(super) struct SuppressionRow {
+    id: Id,
+    user_id: Option<String>,
+    address_hash: Option<String>,
+    kind: String,
+    toolkit: String,
+    until: Option<At>,
+    source: String,
+    detail: Option<String>,
+    created_at: At,
+}
+
+impl SuppressionRow {
+    pub(super) fn into_suppression(self, action: &'static str) -> StoreResult<Suppression> {
+        let whom = match (self.user_id, self.address_hash) {
+            (Some(user), _) => Whom::User(UserId::new(user)),
+            (None, Some(hash)) => Whom::Address(AddressHash::stored(hash)),
+            (None, None) => return Err(corrupt(action, "a suppression concerns neither a user nor an address")),
+        };
+        Ok(Suppression {
+            id: SuppressionId(self.id.0),
+            whom,
+            kind: named(action, &self.kind)?,
+            toolkit: (!self.toolkit.is_empty()).then(|| Toolkit::new(self.toolkit)),
+            until: self.until.map(|at| at.0),
+            source: self.source,
+            detail: self.detail,
+            created_at: self.created_at.0,
         })
     }
 }

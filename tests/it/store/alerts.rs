@@ -139,8 +139,8 @@ pub(super) async fn a_fresh_store_has_nothing_to_tell(db: &Db) {
 }
 
 pub(super) async fn signs_of_sweeps_name_those_that_are_paused_or_failed_last(db: &Db) {
-    db.known_since("daily", "0 3 * * *", "UTC", at(-50)).await.expect("known");
-    db.known_since("weekly", "0 3 * * 1", "UTC", at(-90)).await.expect("known");
+    db.schedule_known_since("daily", "0 3 * * *", "UTC", at(-50)).await.expect("known");
+    db.schedule_known_since("weekly", "0 3 * * 1", "UTC", at(-90)).await.expect("known");
     for (second, (schedule, state)) in (1..).zip([
         ("daily", "failed"),
         ("daily", "completed"),

@@ -5,9 +5,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::PostgresStore;
+use crate::adapters::store::case::SuppressionRow;
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{At, Id};
-use crate::adapters::store::situation::InForceRow;
 use crate::adapters::store::write::clean;
 use crate::domain::id::{Toolkit, UserId};
 use crate::domain::notification::hold;
@@ -87,7 +87,7 @@ impl SuppressionStore for PostgresStore {
         .execute(&mut *transaction)
         .await
         .map_err(failed(action))?;
-        if let Some(user) = user.filter(|_| lifted.rows_affected() > 0) {
+        if let Some(user) = user {
             look_again(&mut transaction, &user, now).await.map_err(failed(action))?;
         }
         transaction.commit().await.map_err(failed(action))?;
@@ -101,7 +101,7 @@ impl SuppressionStore for PostgresStore {
         now: DateTime<Utc>,
     ) -> StoreResult<Vec<Suppression>> {
         let action = "reading the suppressions of a user";
-        let rows: Vec<InForceRow> = sqlx::query_as(
+        let rows: Vec<SuppressionRow> = sqlx::query_as(
             "-- suppressions_of
              SELECT id, user_id, address_hash, kind, toolkit, until, source, detail, created_at
              FROM auditor_suppressions WHERE (user_id = $1 OR address_hash = $2) AND (until IS NULL OR until > $3)
@@ -118,7 +118,7 @@ impl SuppressionStore for PostgresStore {
 
     async fn suppressions(&self, limit: u32, now: DateTime<Utc>) -> StoreResult<Vec<Suppression>> {
         let action = "listing suppressions";
-        let rows: Vec<InForceRow> = sqlx::query_as(
+        let rows: Vec<SuppressionRow> = sqlx::query_as(
             "-- suppressions
              SELECT id, user_id, address_hash, kind, toolkit, until, source, detail, created_at
              FROM auditor_suppressions WHERE until IS NULL OR until > $2 ORDER BY created_at DESC, id DESC LIMIT $1",

@@ -8,10 +8,9 @@ use uuid::Uuid;
 
 use super::guard::trips;
 use super::{SqliteStore, erase};
-use crate::adapters::store::case::{GuardedRow, ObservedRow, SentRow, guarded, ids};
+use crate::adapters::store::case::{GuardedRow, ObservedRow, SentRow, SuppressionRow, guarded, ids};
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{AccountRow, At, Id, LastCheckRow, NotificationRow};
-use crate::adapters::store::situation::InForceRow;
 use crate::adapters::store::write::clean;
 use crate::domain::history::KnownAccount;
 use crate::domain::id::{AccountId, IncidentId, NotificationId, UserId};
@@ -219,8 +218,8 @@ async fn listed(
         .collect())
 }
 
-async fn suppressions(connection: &mut SqliteConnection, user: &str, limit: i64) -> sqlx::Result<Vec<InForceRow>> {
-    let mut rows: Vec<InForceRow> = sqlx::query_as(
+async fn suppressions(connection: &mut SqliteConnection, user: &str, limit: i64) -> sqlx::Result<Vec<SuppressionRow>> {
+    let mut rows: Vec<SuppressionRow> = sqlx::query_as(
         "-- suppressions_ever_of
          SELECT id, user_id, address_hash, kind, toolkit, until, source, detail, created_at
          FROM auditor_suppressions WHERE user_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2",
