@@ -314,8 +314,7 @@ async fn a_refused_key_reaches_the_operator_by_every_channel_and_so_does_its_end
             (resolved.len() >= 2).then_some(resolved)
         })
         .await;
-    let kinds: Vec<_> = receiver.got().iter().map(|got| got.body.chars().take(160).collect::<String>()).collect();
-    assert_eq!(resolved[0].header("webhook-id"), resolved[1].header("webhook-id"), "{kinds:#?}");
+    assert_eq!(resolved[0].header("webhook-id"), resolved[1].header("webhook-id"));
     resolved.iter().for_each(|got| got.verify(SECRET));
     let logs = world.logs();
     assert!(logs.contains("alert.raised") && logs.contains("alert.ended"), "{logs}");
