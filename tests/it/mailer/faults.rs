@@ -22,7 +22,7 @@ fn class(error: &SendError) -> Class {
     match error {
         SendError::Unavailable(_) => Class::Unavailable,
         SendError::Transient(_) => Class::Transient,
-        SendError::Permanent(_) => Class::Permanent,
+        SendError::Permanent(_) | SendError::Bounced(_) => Class::Permanent,
         SendError::Ambiguous(_) => Class::Ambiguous,
     }
 }
