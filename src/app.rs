@@ -10,16 +10,21 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::adapters::composio::Composio;
+use crate::adapters::hooks::Hooks;
 use crate::adapters::mailer::Mailer;
 use crate::adapters::queue::{self, WorkerSpec};
 use crate::adapters::store::{self, ConnectError};
 use crate::adapters::users::UsersSource;
 use crate::audit::{Auditor, Desk, Guard, Names, Outbox};
 use crate::config::{Config, NotifyMode};
+use crate::domain::alert::Telling;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::job::Lane;
 use crate::domain::notification::hold;
 use crate::domain::port::{JobHandler, JobStore, Store};
+use crate::http::{Listener, public};
+use crate::pipeline::alerter::conditions::Expected;
+use crate::pipeline::alerter::{Alerter, Channels};
 use crate::pipeline::checker::Checker;
 use crate::pipeline::keeper::Keeper;
 use crate::pipeline::notifier::{MailRules, Notifier};
@@ -38,8 +43,10 @@ pub enum Role {
     Checker,
     /// Sends notifications.
     Notifier,
-    /// Pushes what the queue lost, ends sweeps, deletes what is old.
+    /// Pushes what the queue lost, ends sweeps, deletes what is old, alerts the operator.
     Keeper,
+    /// Answers what the internet may ask, if `http.public.url` is set.
+    Http,
 }
 
 /// A store and a queue, connected: enough for every command that reads, asks or hands over.
@@ -99,6 +106,11 @@ impl App {
     /// A stage ended by itself.
     pub async fn run(&self, roles: &BTreeSet<Role>, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut stages = Stages { running: JoinSet::new(), shutdown: shutdown.clone() };
+        if roles.contains(&Role::Http)
+            && let Some(listener) = self.public_listener().await?
+        {
+            stages.start("http", listener.serve(shutdown.soft.clone()));
+        }
         let composio = Composio::new(self.config.composio.clone(), Arc::clone(&self.clock))?;
         let users = self.users()?;
         let hold_all = self.config.notify.mode == NotifyMode::Hold;
@@ -122,6 +134,7 @@ impl App {
                 lease,
             };
             stages.start("keeper", keeper.run(shutdown.soft.clone()));
+            stages.start("alerter", self.alerter(&tasks)?.run(shutdown.soft.clone()));
         }
         if roles.contains(&Role::Notifier) {
             let mailer = Mailer::new(&self.config.notify, &self.config.mail, &tasks)?;
@@ -173,6 +186,20 @@ impl App {
         stages.run_to_the_end().await
     }
 
+    /// What the internet may reach; none unless `http.public.url` says where that is.
+    async fn public_listener(&self) -> anyhow::Result<Option<Listener>> {
+        let settings = &self.config.http.public;
+        if settings.url.is_none() {
+            return Ok(None);
+        }
+        let routes = public::router(&public::Public {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            mail_events_secret: settings.mail_events_secret.clone(),
+        });
+        Ok(Some(Listener::bind(settings.listen, "http.public.listen", routes).await?))
+    }
+
     fn work(&self, stages: &mut Stages, lane: Lane, concurrency: usize, handler: Arc<dyn JobHandler>) {
         let spec = WorkerSpec {
             name: lane.as_str().to_owned(),
@@ -184,6 +211,20 @@ impl App {
         };
         let stop = queue::Stop { soft: stages.shutdown.soft.clone(), hard: stages.shutdown.hard.clone() };
         stages.start_fallible(lane.as_str(), queue::work(spec, Arc::clone(&self.queue), handler, stop));
+    }
+
+    fn alerter(&self, tasks: &TaskTracker) -> anyhow::Result<Alerter> {
+        let alerts = &self.config.alerts;
+        Ok(Alerter {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            channels: alert_channels(&self.config, tasks)?,
+            telling: Telling { group_wait: alerts.group_wait, repeat_interval: alerts.repeat_interval },
+            expected: Expected { within: alerts.expected_within, has_schedules: !self.config.schedules.is_empty() },
+            guard: self.config.guard.clone(),
+            // Judging reads more than keeping does: ten seconds by default.
+            interval: self.config.keeper.interval.saturating_mul(5),
+        })
     }
 
     fn mail_rules(&self, mailer: &Mailer) -> anyhow::Result<MailRules> {
@@ -199,6 +240,23 @@ impl App {
             zones: self.config.schedules.iter().map(|(name, one)| (name.clone(), one.time_zone)).collect(),
         })
     }
+}
+
+/// The ways to the operator that are configured.
+///
+/// # Errors
+/// One of them is not as it must be.
+pub fn alert_channels(config: &Config, tasks: &TaskTracker) -> anyhow::Result<Channels> {
+    let operators =
+        config.alerts.email.iter().map(|text| text.parse().context("alerts.email holds what is no address"));
+    let operators = operators.collect::<anyhow::Result<Vec<_>>>()?;
+    let mail = if operators.is_empty() {
+        None
+    } else {
+        let mailer = Mailer::new(&config.notify, &config.mail, tasks);
+        Some((mailer.context("alerts.email is set, so mails must be able to leave")?, operators))
+    };
+    Ok(Channels { mail, hooks: Hooks::new(&config.alerts, config.notify.app_name.as_deref())? })
 }
 
 /// The stages that run in this process.

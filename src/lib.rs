@@ -14,10 +14,10 @@
 //! |---|---|---|
 //! | 0 | [`domain`] | types and rules; no I/O |
 //! | 1 | [`config`] | settings, valid once read |
-//! | 2 | [`adapters`] | store, queue, composio, mailer, users: they do not know each other |
+//! | 2 | [`adapters`] | store, queue, composio, mailer, hooks, users: they do not know each other |
 //! | 3 | [`audit`] | use cases that several stages need |
-//! | 4 | [`pipeline`] | scheduler, sweeper, checker, notifier, keeper: they do not know each other |
-//! | 5 | [`telemetry`] | logs |
+//! | 4 | [`pipeline`] | scheduler, sweeper, checker, notifier, keeper, alerter: they do not know each other |
+//! | 5 | [`http`], [`telemetry`] | what is answered over HTTP; logs |
 //! | 6 | [`cli`], [`app`], [`shutdown`] | the binary: parse, wire, run, exit |
 //!
 //! [`simulator`] stands beside: a Composio on loopback, for the demo, the tests and the benchmarks.
@@ -28,6 +28,7 @@ pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod http;
 pub mod pipeline;
 pub mod shutdown;
 pub mod simulator;

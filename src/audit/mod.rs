@@ -1,6 +1,7 @@
 //! Use cases that several stages need: looking at a user and recording what was seen, judging whether too much broke at
-//! once, naming apps, and handing jobs over.
+//! once, telling why somebody was mailed, naming apps, and handing jobs over.
 
+pub mod explain;
 mod guard;
 mod job;
 mod names;

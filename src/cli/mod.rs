@@ -1,19 +1,25 @@
 //! The command line, one file a subcommand. Raw arguments are parsed here; what they mean is each file's own story.
 
+mod alerts;
 mod check;
 mod check_config;
 mod dead;
 mod demo;
+mod explain;
+mod guard;
 mod mail;
 mod mail_preview;
 mod mail_test;
 mod notifications;
+mod pause;
 mod policy;
 mod run;
 mod show;
 mod simulate;
 mod status;
+mod suppressions;
 mod sweep;
+mod user;
 mod users;
 mod wait;
 
@@ -77,6 +83,9 @@ Set it up:
   connection-auditor -c auditor.toml run                  the worker; start as many as you like
   connection-auditor -c auditor.toml sweep --dry-run      who would be mailed, and why
 
+Ask it why:
+  connection-auditor -c auditor.toml explain user-123     what happened to one user, and what is next
+
 Every setting is also an environment variable: composio.api_key is CONNECTION_AUDITOR_COMPOSIO__API_KEY.
 
 Durations are written as 30s, 5m, 1h 30m or 7d. Times are printed in UTC.
@@ -119,9 +128,16 @@ enum Command {
     Sweep(sweep::SweepArgs),
     Check(check::CheckArgs),
     Status(status::StatusArgs),
+    Explain(explain::ExplainArgs),
     Notifications(notifications::NotificationsArgs),
+    Guard(guard::GuardArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Suppressions(suppressions::SuppressionsArgs),
     Queue(dead::QueueArgs),
+    Alerts(alerts::AlertsArgs),
     Policy(policy::PolicyArgs),
+    User(user::UserArgs),
     Users(users::UsersArgs),
     Migrate(users::MigrateArgs),
     CheckConfig(check_config::CheckConfigArgs),
@@ -181,9 +197,16 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Sweep(args) => sweep::sweep(&args, &config).await,
         Command::Check(args) => check::check(&args, &config).await,
         Command::Status(args) => status::status(&args, &config).await,
+        Command::Explain(args) => explain::explain(&args, &config).await,
+        Command::Guard(args) => guard::guard(&args, &config).await,
+        Command::Pause(args) => pause::pause(&args, &config).await,
+        Command::Resume(args) => pause::resume(&args, &config).await,
         Command::Notifications(args) => notifications::notifications(&args, &config).await,
+        Command::Suppressions(args) => suppressions::suppressions(&args, &config).await,
         Command::Queue(args) => dead::queue(&args, &config).await,
+        Command::Alerts(args) => alerts::alerts(&args, &config).await,
         Command::Policy(args) => policy::policy(&args, &config).await,
+        Command::User(args) => user::user(&args, &config).await,
         Command::Users(args) => users::users(&args, &config).await,
         Command::Migrate(args) => users::migrate(&args, &config).await,
         Command::CheckConfig(args) => check_config::check_config(&args, &config, global.config.as_deref()).await,

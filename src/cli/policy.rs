@@ -224,8 +224,7 @@ fn not_known(configs: [&Config; 2], suppressions: &[Suppression]) -> Vec<String>
         "Suppressions that were lifted, and what operators paused, released or discarded, are not played.".to_owned(),
         "Mail servers take everything, and everybody has an address.".to_owned(),
     ];
-    let addresses =
-        suppressions.iter().filter(|one| matches!(one.whom, Whom::Address(_))).count();
+    let addresses = suppressions.iter().filter(|one| matches!(one.whom, Whom::Address(_))).count();
     if addresses > 0 {
         lines.push(format!(
             "{} of addresses: whose they are is not stored, so they stop nobody here.",
@@ -288,7 +287,8 @@ fn report(played: &Played, sent: &[SentMail], (since, until): (DateTime<Utc>, Da
             }
         }
     }
-    let lines = lines.into_iter().map(|((toolkit, stage), [sent, now, other])| Line { toolkit, stage, sent, now, other });
+    let lines =
+        lines.into_iter().map(|((toolkit, stage), [sent, now, other])| Line { toolkit, stage, sent, now, other });
     let both = mailed_now.iter().filter(|(user, _)| mailed_other.contains_key(*user));
     Report {
         since,

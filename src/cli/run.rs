@@ -54,5 +54,9 @@ fn needs(roles: &BTreeSet<Role>) -> Vec<Need> {
     if roles.contains(&Role::Notifier) {
         needs.push(Need::Mail);
     }
+    // Beside other roles, http without an address is just not there.
+    if *roles == BTreeSet::from([Role::Http]) {
+        needs.push(Need::Public);
+    }
     needs
 }

@@ -7,18 +7,26 @@ use super::show::{self, Table, count, hint, say};
 use super::{Exit, Outcome};
 use crate::adapters::queue;
 use crate::config::Config;
-use crate::domain::port::{DeadJob, Depth, NotificationCount, OpenIncidents};
+use crate::domain::alert::Alert;
+use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::guard::{Trip, percent};
+use crate::domain::port::{DeadJob, Depth, NotificationCount, OpenIncidents, Pause};
 use crate::domain::sweep::{Sweep, SweepMode};
 
 /// How many dead jobs are read, at most.
 const DEAD: u32 = 100;
+/// How many trips of the guard are read, at most.
+const TRIPS: u32 = 100;
+/// So far suppressions are counted.
+const SUPPRESSIONS: u32 = 100_000;
 
-/// Show the last sweeps, the queue, open incidents and notifications.
+/// Show the last sweeps, the queue, open incidents, notifications, and what keeps mail from leaving.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 --json prints an object with sweeps (newest first), queue (waiting, delayed and in_flight of each \
 lane; null if the queue cannot be asked), open_incidents (count and users by toolkit and kind), notifications (counts by \
-state and detail) and dead_jobs (at most 100).")]
+state and detail), dead_jobs (at most 100), paused (since, note; null while mails leave), guard (the \
+trips that hold something), suppressions (how many are in force) and alerts (those that fire).")]
 pub(super) struct StatusArgs {
     /// How many sweeps to show
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -37,6 +45,10 @@ struct Status {
     open_incidents: Vec<OpenIncidents>,
     notifications: Vec<NotificationCount>,
     dead_jobs: Vec<DeadJob>,
+    paused: Option<Pause>,
+    guard: Vec<Trip>,
+    suppressions: usize,
+    alerts: Vec<Alert>,
 }
 
 pub(super) async fn status(args: &StatusArgs, config: &Config) -> Outcome {
@@ -47,6 +59,10 @@ pub(super) async fn status(args: &StatusArgs, config: &Config) -> Outcome {
         open_incidents: store.open_incidents().await?,
         notifications: store.notification_counts(None).await?,
         dead_jobs: store.dead_jobs(DEAD).await?,
+        paused: store.paused().await?,
+        guard: store.trips(true, TRIPS).await?,
+        suppressions: store.suppressions(SUPPRESSIONS, SystemClock.now()).await?.len(),
+        alerts: store.alerts_open().await?.into_iter().filter(|alert| alert.ended_at.is_none()).collect(),
     };
     if args.json {
         show::json(&status)?;
@@ -63,6 +79,9 @@ async fn depths(config: &Config) -> Option<Vec<Depth>> {
 }
 
 fn print(status: &Status) {
+    if let Some(pause) = &status.paused {
+        say!("Paused: {}; `connection-auditor resume` ends it\n", super::pause::paused(pause));
+    }
     if status.sweeps.is_empty() {
         say!("Sweeps: none yet");
     } else {
@@ -93,6 +112,33 @@ fn print(status: &Status) {
         say!("\nNotifications: none yet");
     } else {
         say!("\nNotifications\n{}", super::sweep::notifications(&status.notifications));
+    }
+    match status.suppressions {
+        0 => {}
+        n => say!(" not to be mailed: {} in force", count(n as u64, "suppression", "suppressions")),
+    }
+
+    if !status.guard.is_empty() {
+        say!("\nHeld by the outage guard: see `connection-auditor guard list`");
+    }
+    for trip in &status.guard {
+        say!(
+            " {}: {} of {} broke ({}); {} of {} held, {}",
+            show::plain(&trip.tripped.scope.to_string()),
+            show::number(trip.tripped.broken),
+            show::number(trip.tripped.broken + trip.tripped.healthy),
+            percent(trip.tripped.share()),
+            count(trip.held, "connection", "connections"),
+            count(trip.users, "user", "users"),
+            trip.state.as_str()
+        );
+    }
+
+    if !status.alerts.is_empty() {
+        say!("\n{}", count(status.alerts.len() as u64, "alert fires", "alerts fire"));
+    }
+    for alert in &status.alerts {
+        say!(" {} {}", show::instant(alert.since), show::plain(&alert.condition.summary));
     }
 }
 

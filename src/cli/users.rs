@@ -14,7 +14,8 @@ const NAMED: usize = 50;
 
 /// Fill the auditor's own table of users.
 ///
-/// For an app whose users are not in a database that the auditor could read (users.url, users.table).
+/// For an app whose users are not in a database that the auditor could read (users.url, users.table). What is kept of one user:
+/// see `user export` and `user erase`.
 #[derive(Debug, Args)]
 pub(super) struct UsersArgs {
     #[command(subcommand)]

@@ -26,6 +26,8 @@ pub enum Need {
     Audit,
     /// Send mail: who it is from, where its button leads, and the mail server.
     Mail,
+    /// Answer the internet: where it reaches us.
+    Public,
 }
 
 impl Config {
@@ -55,6 +57,9 @@ impl Config {
             if self.mail.transport == MailTransport::Smtp {
                 demand(self.mail.smtp.host.is_some(), "mail.smtp.host", "the mail server");
             }
+        }
+        if needs.contains(&Need::Public) {
+            demand(self.http.public.url.is_some(), "http.public.url", "where the internet reaches the role http");
         }
         ConfigErrors::unless_empty(missing)
     }

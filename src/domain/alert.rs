@@ -28,6 +28,10 @@ pub mod kind {
     pub const OPERATOR_FAULT: &str = "auth_config_disabled";
     /// Jobs were given up as poison.
     pub const DEAD_JOBS: &str = "dead_jobs";
+    /// The kill switch has been thrown for long.
+    pub const PAUSED: &str = "mails_paused";
+    /// Nothing is wrong: a person tries the channels out.
+    pub const TEST: &str = "test";
 }
 
 /// Something that is so now, and that the operator should know of.

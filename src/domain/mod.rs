@@ -3,15 +3,18 @@
 
 pub mod account;
 pub mod alert;
+pub mod cause;
 pub mod clock;
 pub mod digest;
 pub mod duration;
+pub mod fault;
 pub mod guard;
 pub mod history;
 pub mod id;
 pub mod incident;
 pub mod job;
 pub mod lease;
+pub mod notice;
 pub mod notification;
 pub mod observation;
 pub mod plan;

@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 mod demo;
+mod explain;
+mod guard;
 mod help;
 mod mail;
 mod neighbours;
+mod policy;
 mod worker;
 mod wrong;
 

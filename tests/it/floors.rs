@@ -18,14 +18,16 @@ const FLOORS: [(&str, usize); 10] = [
 /// The rooms of these do not know each other.
 const SEPARATE: [&str; 2] = ["adapters", "pipeline"];
 /// Where a crate may be named.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("apalis", &["adapters/queue"]),
     ("apalis_core", &["adapters/queue"]),
     ("redis", &["adapters/queue"]),
     ("sqlx", &["adapters/store", "adapters/users", "adapters/queue/sqlite"]),
-    ("reqwest", &["adapters/composio"]),
+    ("reqwest", &["adapters/composio", "adapters/hooks"]),
     ("lettre", &["adapters/mailer"]),
     ("axum", &["http", "simulator"]),
+    ("hyper", &["http"]),
+    ("hyper_util", &["http"]),
 ];
 const LONGEST: usize = 500;
 const LONGEST_MAIN: usize = 40;

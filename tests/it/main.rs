@@ -2,11 +2,13 @@
 
 #![expect(clippy::panic, reason = "a test that cannot go on says why, also in the functions that tests share")]
 
+mod alerts;
 mod checker;
 mod cli;
 mod config;
 mod floors;
 mod guard;
+mod http;
 mod keeper;
 mod mailer;
 mod migrations;
@@ -19,6 +21,7 @@ mod shutdown;
 mod simulator;
 mod store;
 mod support;
+mod suppressions;
 mod sweeper;
 mod users;
 mod week;

@@ -5,11 +5,17 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use chrono::DateTime;
 use connection_auditor::adapters::store::{self, ConnectError};
 use connection_auditor::config::Database;
-use sqlx::Connection;
+use connection_auditor::domain::id::UserId;
+use connection_auditor::domain::notification::NotificationState;
+use connection_auditor::domain::plan::Mailed;
+use connection_auditor::domain::stage::Stage;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection};
 
 use crate::support::{postgres, server};
 
@@ -201,4 +207,79 @@ fn every_table_and_every_column_that_is_not_plain_has_a_comment_in_sqlite() {
         }
     }
     assert!(columns > 100, "{columns}");
+}
+
+/// Where the first version of this program left a database.
+const FIRST: i64 = 20_261_121_000_000;
+
+async fn migrator(engine: &str) -> Migrator {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(engine);
+    let mut migrator = Migrator::new(folder).await.expect("they are migrations");
+    migrator.dangerous_set_table_name("auditor_migrations");
+    migrator
+}
+
+/// A user with two open incidents, of which one was mailed about, as the first version kept them.
+fn rows_of_the_first(time: impl Fn(i64) -> String) -> Vec<String> {
+    let (broke, opened, sent) = (time(100), time(200), time(300));
+    let id = |n: u8| format!("0192f0c1-0000-7000-8000-0000000000{n:02}");
+    let incident = |n: u8, toolkit: &str| {
+        format!(
+            "INSERT INTO auditor_incidents
+                 (id, user_id, toolkit, auth_config, kind, account_id, status, broke_at, opened_at)
+             VALUES ('{}', 'ann', '{toolkit}', 'ac_1', 'broken', 'ca_1', 'EXPIRED', {broke}, {opened})",
+            id(n)
+        )
+    };
+    vec![
+        format!("INSERT INTO auditor_user_checks (user_id, checked_at, outcome) VALUES ('ann', {opened}, 'checked')"),
+        incident(1, "slack"),
+        incident(2, "gmail"),
+        format!(
+            "INSERT INTO auditor_notifications (id, user_id, state, due_at, created_at, sent_at, settled_at)
+             VALUES ('{}', 'ann', 'sent', {opened}, {opened}, {sent}, {sent})",
+            id(3)
+        ),
+        format!(
+            "INSERT INTO auditor_notification_incidents (incident_id, stage, notification_id, listed)
+             VALUES ('{}', 'first', '{}', TRUE), ('{}', 'first', '{}', FALSE)",
+            id(1),
+            id(3),
+            id(2),
+            id(3)
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_keeps_what_it_holds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (postgres, sqlite) = (postgres::database().await, sqlite_url(&folder));
+    let mut connection = PgConnection::connect(&postgres).await.expect("our own server lets us in");
+    migrator("postgres").await.run_to(FIRST, &mut connection).await.expect("it was the first");
+    for row in rows_of_the_first(|seconds| format!("to_timestamp({seconds})")) {
+        sqlx::query(AssertSqlSafe(row)).execute(&mut connection).await.expect("a row of the first version");
+    }
+    let mut connection = open_sqlite(&sqlite).await;
+    migrator("sqlite").await.run_to(FIRST, &mut connection).await.expect("it was the first");
+    for row in rows_of_the_first(|seconds| (seconds * 1_000_000).to_string()) {
+        sqlx::query(AssertSqlSafe(row)).execute(&mut connection).await.expect("a row of the first version");
+    }
+    connection.close().await.expect("it closes");
+    for url in [&postgres, &sqlite] {
+        store::migrate(&settings(url)).await.expect("it can be brought up to this version");
+        let store = store::connect(&settings(url)).await.expect("it opens");
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).expect("in range");
+        let known = store.situation(&UserId::new("ann"), None, None, at(999)).await.expect("read");
+        let open: Vec<_> = known
+            .open
+            .iter()
+            .map(|standing| (standing.incident.slot.toolkit.as_str(), standing.incident.counts_from, standing.mailed))
+            .collect();
+        let mailed = Mailed { stage: Stage::FIRST, first_at: at(300) };
+        assert_eq!(open, [("slack", at(100), Some(mailed)), ("gmail", at(100), None)]);
+        assert_eq!(known.last_mail, Some(at(300)));
+        let sent = store.notifications(NotificationState::Sent, 9).await.expect("listed");
+        assert_eq!(sent[0].incidents.len(), 2);
+    }
 }

@@ -121,7 +121,7 @@ async fn a_refusal_for_good_is_recorded_without_the_address_and_not_repeated() {
     let mut world = ten_broken(On::Embedded).await;
     let refused = world.simulator.users().next().expect("ten users");
     let address = refused.email.expect("an address");
-    world.smtp.fault_for(&address, At::Rcpt, Act::Reply(550, "no such user here"));
+    world.smtp.fault_for(&address, At::Rcpt, Act::Reply(550, "5.7.1 refused by policy"));
     world.start_worker();
     world.swept().await;
     world.swept().await;

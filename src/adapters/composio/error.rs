@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use crate::domain::fault;
+
 /// We could not look.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComposioError {
     /// 401 or 403: the key is wrong, expired, or lacks a scope. Trying again will not help; the operator must act.
-    #[error("composio refused the API key with {status} ({slug})")]
+    #[error("{} with {status} ({slug})", fault::KEY_REFUSED)]
     Unauthorized {
         /// 401 or 403.
         status: u16,
@@ -48,7 +50,7 @@ pub enum ComposioError {
         account: String,
     },
     /// Rows came back for a user who cannot exist: filters are being ignored, and nothing may be concluded from any list.
-    #[error("composio ignores filters: asked for a user who cannot exist, it listed {rows} accounts")]
+    #[error("{}: asked for a user who cannot exist, it listed {rows} accounts", fault::FILTERS_IGNORED)]
     FiltersIgnored {
         /// How many.
         rows: usize,

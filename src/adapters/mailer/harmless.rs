@@ -6,6 +6,8 @@
 
 /// The longest name of an app or a connection that is shown, in characters.
 pub(super) const NAME: usize = 40;
+/// How much is kept of what a mail server or a mail provider said, in characters.
+const ANSWER: usize = 200;
 /// The longest name of a person that is greeted, in characters.
 const PERSON: usize = 60;
 
@@ -41,6 +43,30 @@ pub(super) fn person(name: &str) -> Option<String> {
         || line.contains(['@', '<', '>', '"', '\\', '/', ':'])
         || line.split(' ').any(looks_like_a_host);
     (!strange).then_some(line)
+}
+
+/// What a mail server or a mail provider said, on one line and cut, without whatever could be an address: they like to repeat
+/// the one they refuse, in many spellings. `recipient` is the address that it is about, whose part before the `@` counts too.
+#[must_use]
+pub fn without_addresses(answer: &str, recipient: Option<&str>) -> String {
+    let original = one_line(answer, ANSWER);
+    let line = original.to_lowercase();
+    let local = recipient.and_then(|address| address.rsplit_once('@')).map(|(local, _)| local.to_lowercase());
+    let telling = local.as_deref().filter(|local| local.chars().count() >= 2);
+    let quoted = telling.filter(|local| local.contains(' ') && line.contains(local));
+    if quoted.is_some() {
+        return "(an answer that repeats the address)".to_owned();
+    }
+    let word = |word: &str| {
+        let lower = word.to_lowercase();
+        let spelt = ["@", "%40", "=40", "+40", "&#64;"].iter().any(|at| lower.contains(at));
+        if spelt || telling.is_some_and(|local| lower.contains(local)) {
+            "<redacted>".to_owned()
+        } else {
+            word.to_owned()
+        }
+    };
+    original.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// `evil.example`, but neither `J.R.` nor `Jr.`: mail programs make links of it.
@@ -80,6 +106,22 @@ mod tests {
     fn a_long_text_is_cut_by_characters_not_bytes() {
         assert_eq!(one_line(&"ö".repeat(50), 40), format!("{}…", "ö".repeat(39)));
         assert_eq!(one_line(&"ö".repeat(40), 40), "ö".repeat(40));
+    }
+
+    #[test]
+    fn an_answer_loses_every_spelling_of_the_address() {
+        let recipient = Some("ann.lee@example.org");
+        for (answer, left) in [
+            ("5.1.1 <ann.lee@example.org>: user unknown", "5.1.1 <redacted> user unknown"),
+            ("no mailbox ANN.LEE here", "no mailbox <redacted> here"),
+            ("see https://x.example/?rcpt=ann.lee%40example.org", "see <redacted>"),
+            ("5.7.1 relaying denied", "5.7.1 relaying denied"),
+            ("bounced to someone@else.example", "bounced to <redacted>"),
+        ] {
+            assert_eq!(without_addresses(answer, recipient), left);
+        }
+        let quoted = without_addresses("<\"ann lee\"@x.example>: unknown", Some("\"ann lee\"@x.example"));
+        assert!(!quoted.contains("lee"));
     }
 
     #[test]

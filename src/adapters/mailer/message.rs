@@ -19,9 +19,9 @@ use crate::domain::notification::{Digest, EmailAddress};
 /// A mail ready to leave. Its `Debug` shows no address and no content.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Mail {
-    envelope: Envelope,
-    message_id: String,
-    bytes: Vec<u8>,
+    pub(super) envelope: Envelope,
+    pub(super) message_id: String,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Mail {
@@ -126,7 +126,7 @@ pub(super) fn build(
     Ok(Mail { envelope, message_id, bytes })
 }
 
-fn header(name: &'static str, value: &str) -> HeaderValue {
+pub(super) fn header(name: &'static str, value: &str) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
 }
 

@@ -12,6 +12,7 @@ mod facts;
 mod harmless;
 mod locale;
 mod message;
+mod operator;
 mod page;
 pub mod samples;
 mod setup;
@@ -26,6 +27,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+pub use harmless::without_addresses;
 pub use message::{Mail, MailError};
 pub use page::Page;
 pub use setup::MailSetupError;

@@ -126,7 +126,8 @@ pub enum CheckOutcome {
 /// What came of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
-    /// It is written. Pending notifications that were made or grew; they are not in the queue yet.
+    /// It is written. Pending notifications that were made or grew and are due; they are not in the queue yet. Those that are not
+    /// due are left to the keeper.
     Written(Vec<NotificationId>),
     /// Nothing is written: these users were recorded by somebody else meanwhile. Read their history again.
     Stale(Vec<UserId>),

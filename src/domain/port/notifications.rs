@@ -89,9 +89,10 @@ pub enum Begun {
     Yes,
     /// The claim was lost.
     Fenced,
-    /// Something changed since it was decided: another notification of the user is being sent, is ambiguous and not settled, or left after
-    /// `quiet_since`; a stage was mailed by another; an incident has ended or is held or discarded; or the user is suppressed for
-    /// one of the apps. Whoever looks again sees it. The claim still stands.
+    /// Something changed since it was decided: another notification of the user is being sent, is ambiguous and to be tried again, or left or
+    /// may have left after `quiet_since`; a stage, or a later one, was mailed by another; an incident has ended or is held or
+    /// discarded; or the user is suppressed for one of the apps. So is a mail that consumes no stage. Whoever looks again sees
+    /// it. The claim still stands.
     Refused,
     /// So many have left within the hour; there is room from this instant on. The claim still stands.
     Full(DateTime<Utc>),

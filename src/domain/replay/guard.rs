@@ -274,11 +274,8 @@ impl World {
     fn free_held(&mut self, user: &UserId) {
         let now = self.now;
         let has_pending = self.notifications_of(user).any(|(_, one)| one.state == State::Pending);
-        let held: Vec<_> = self
-            .notifications_of(user)
-            .filter(|(_, one)| one.state == State::Held && one.ambiguous == 0)
-            .map(|(id, _)| id)
-            .collect();
+        let held: Vec<_> =
+            self.notifications_of(user).filter(|(_, one)| one.state == State::Held).map(|(id, _)| id).collect();
         for (number, id) in held.into_iter().enumerate() {
             if let Some(one) = self.notifications.get_mut(&id) {
                 one.state = if number == 0 && !has_pending { State::Pending } else { State::Over };
@@ -301,7 +298,7 @@ impl World {
                 held.how = Held::Discarded;
             }
         }
-        for one in self.notifications.values_mut().filter(|one| one.state == State::Held && one.ambiguous == 0) {
+        for one in self.notifications.values_mut().filter(|one| one.state == State::Held) {
             one.state = State::Over;
         }
     }

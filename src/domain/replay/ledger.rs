@@ -50,8 +50,10 @@ pub(super) struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Pending,
-    /// By the guard, or because it may have left.
+    /// By the guard.
     Held,
+    /// It may have left, and waits for the operator.
+    Doubtful,
     Claimed,
     Sending,
     Sent,
@@ -88,8 +90,7 @@ impl Entry {
 
     /// Nobody knows whether it left, and it is not settled.
     pub(super) fn is_unsettled(&self) -> bool {
-        self.state == State::Sending
-            || (self.ambiguous > 0 && matches!(self.state, State::Pending | State::Claimed | State::Held))
+        self.state == State::Sending || (self.ambiguous > 0 && !matches!(self.state, State::Sent | State::Over))
     }
 }
 

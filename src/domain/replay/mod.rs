@@ -19,8 +19,8 @@ use chrono_tz::Tz;
 use uuid::Uuid;
 
 pub use self::guard::{Held, Holding};
-pub use self::recorded::Playback;
 use self::ledger::{Entry, Person, Row};
+pub use self::recorded::Playback;
 use super::account::Account;
 use super::guard::{GuardRules, Scope, TripState};
 use super::id::{IncidentId, NotificationId, SweepId, TripId, UserId};

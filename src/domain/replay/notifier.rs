@@ -23,6 +23,7 @@ enum End {
     Sent(Vec<Listed>),
     Over,
     Held,
+    Doubtful,
     Again { due_at: DateTime<Utc>, counted: bool, unsure: bool },
 }
 
@@ -53,7 +54,7 @@ impl World {
         let Some(one) = self.notifications.get(&id) else { return };
         let (user, now) = (one.user.clone(), self.now);
         if one.unclear && self.rules.unsure == Unsure::Hold {
-            return self.settle(id, token, Word::Held, End::Held);
+            return self.settle(id, token, Word::Held, End::Doubtful);
         }
         if self.people.get(&user).is_some_and(|person| person.deleted) {
             self.close_all_of(&user);
@@ -148,7 +149,7 @@ impl World {
                 if let Some(one) = self.notifications.get_mut(&id) {
                     one.ambiguous += 1;
                 }
-                self.settle(id, token, Word::Held, End::Held);
+                self.settle(id, token, Word::Held, End::Doubtful);
             }
             Some(Fate::Silent { .. }) => self.again_or_over(id, token, true),
             Some(Fate::Refused) => {
@@ -164,9 +165,9 @@ impl World {
     fn may_begin(&self, user: &UserId, id: NotificationId, list: &[Listed]) -> bool {
         let situation = self.situation(user, id);
         let quiet_since = self.now - delta(self.rules.policy.min_interval);
-        let unsettled = self
-            .notifications_of(user)
-            .any(|(other, one)| other != id && one.is_unsettled() && one.state != State::Held);
+        let unsettled = self.notifications_of(user).any(|(other, one)| {
+            other != id && one.is_unsettled() && !matches!(one.state, State::Held | State::Doubtful)
+        });
         !unsettled
             && situation.last_mail.is_none_or(|last| last <= quiet_since)
             && list.iter().all(|listed| {
@@ -212,6 +213,7 @@ impl World {
             }
             End::Over => one.state = State::Over,
             End::Held => one.state = State::Held,
+            End::Doubtful => one.state = State::Doubtful,
             End::Again { due_at, counted, unsure } => {
                 one.state = State::Pending;
                 one.due_at = *due_at;
@@ -225,7 +227,7 @@ impl World {
                 None
             }
             End::Sent(list) => Some(self.situation(&user, id).mailed(&list, now)),
-            End::Over | End::Held => Some(self.situation(&user, id)),
+            End::Over | End::Held | End::Doubtful => Some(self.situation(&user, id)),
         };
         if let Some(situation) = looks {
             let looks = situation.looks(&self.rules.policy, now);

@@ -89,7 +89,20 @@ async fn a_dry_run_says_who_would_be_mailed_and_leaves_nothing_and_the_sweep_aft
     assert_eq!(due.difference(&named).next(), None, "everybody who is due is told of");
     assert!(named.difference(&due).all(|user| names(&truth["unreachable"]).contains(user)), "and nobody else");
     let status = place.run(&["status", "--json"]).json();
-    assert_eq!(keys(&status), ["dead_jobs", "notifications", "open_incidents", "queue", "sweeps"]);
+    assert_eq!(
+        keys(&status),
+        [
+            "alerts",
+            "dead_jobs",
+            "guard",
+            "notifications",
+            "open_incidents",
+            "paused",
+            "queue",
+            "suppressions",
+            "sweeps"
+        ]
+    );
     assert_documented(place, &["status"], &status);
     for nothing in ["notifications", "open_incidents", "dead_jobs"] {
         assert_eq!(status[nothing], Value::Array(Vec::new()), "{nothing}");

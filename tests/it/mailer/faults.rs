@@ -15,6 +15,7 @@ enum Class {
     Unavailable,
     Transient,
     Permanent,
+    Bounced,
     Ambiguous,
 }
 
@@ -22,7 +23,8 @@ fn class(error: &SendError) -> Class {
     match error {
         SendError::Unavailable(_) => Class::Unavailable,
         SendError::Transient(_) => Class::Transient,
-        SendError::Permanent(_) | SendError::Bounced(_) => Class::Permanent,
+        SendError::Permanent(_) => Class::Permanent,
+        SendError::Bounced(_) => Class::Bounced,
         SendError::Ambiguous(_) => Class::Ambiguous,
     }
 }
@@ -55,7 +57,8 @@ async fn suffer(at: At, act: Act) -> (SendError, usize) {
 #[case::mail_530(At::Mail, 530, Class::Unavailable)]
 #[case::mail_421(At::Mail, 421, Class::Unavailable)]
 #[case::rcpt_450(At::Rcpt, 450, Class::Transient)]
-#[case::rcpt_550(At::Rcpt, 550, Class::Permanent)]
+#[case::rcpt_550(At::Rcpt, 550, Class::Bounced)]
+#[case::rcpt_530(At::Rcpt, 530, Class::Unavailable)]
 #[case::data_451(At::Data, 451, Class::Transient)]
 #[case::data_554(At::Data, 554, Class::Permanent)]
 #[case::content_451(At::Unkept, 451, Class::Transient)]
@@ -117,7 +120,7 @@ async fn a_refused_recipient_costs_no_connection() {
     server.fault_for("full@example.org", At::Unkept, Act::Reply(452, "4.2.2 mailbox full"));
     for number in 0..5 {
         let gone = mailer.send(&mail(&mailer, "gone@example.org", 3 * number)).await.unwrap_err();
-        assert_eq!(class(&gone), Class::Permanent);
+        assert_eq!(class(&gone), Class::Bounced);
         let full = mailer.send(&mail(&mailer, "full@example.org", 3 * number + 1)).await.unwrap_err();
         assert_eq!(class(&full), Class::Transient);
         mailer.send(&mail(&mailer, "here@example.org", 3 * number + 2)).await.unwrap();
@@ -127,13 +130,22 @@ async fn a_refused_recipient_costs_no_connection() {
 }
 
 #[tokio::test]
+async fn a_recipient_refused_for_what_is_not_theirs_has_not_bounced() {
+    let server = SmtpServer::start().await;
+    let mailer = mailer(smtp(server.port()));
+    server.fault(At::Rcpt, Act::Reply(554, "5.7.1 relay access denied"));
+    let error = mailer.send(&mail(&mailer, "ann@example.org", 1)).await.unwrap_err();
+    assert_eq!(class(&error), Class::Permanent);
+}
+
+#[tokio::test]
 async fn a_connection_that_cannot_be_reset_is_not_used_again() {
     let server = SmtpServer::start().await;
     let mailer = mailer(smtp(server.port()));
     server.fault_for("gone@example.org", At::Rcpt, Act::Reply(550, "5.1.1 no such user"));
     server.fault_times(1, At::Reset, Act::Stall);
     let gone = mailer.send(&mail(&mailer, "gone@example.org", 1)).await.unwrap_err();
-    assert_eq!(class(&gone), Class::Permanent);
+    assert_eq!(class(&gone), Class::Bounced);
     mailer.send(&mail(&mailer, "here@example.org", 2)).await.unwrap();
     assert_eq!((server.count(), server.connections()), (1, 2));
 }

@@ -1,7 +1,7 @@
 //! What operators read.
 
 use connection_auditor::domain::notification::NotificationState;
-use connection_auditor::domain::port::{LastCheck, NotificationCount, OpenIncidents, Settlement};
+use connection_auditor::domain::port::{LastCheck, NotificationCount, OpenIncidents};
 
 use super::*;
 

@@ -6,21 +6,55 @@
 //! | 421 at any step | unavailable |
 //! | another 4xx to MAIL, RCPT, DATA or the content | transient |
 //! | 5xx there | permanent; but 530, 534, 535, 538 ask for a login: unavailable |
+//! | 5xx to RCPT that is about the address: 5.1.0 to 5.1.3, 5.1.6, 5.1.10, 5.2.1; without such a code, 550, 551 or 553 | bounced |
 //! | lost or timed out before the content | transient |
 //! | lost or timed out once the content is under way | ambiguous |
 //! | the message needs what the server does not offer (SMTPUTF8) | permanent |
+//!
+//! Servers refuse a recipient for many reasons that are not the recipient's: the sender, its IP address, a login, a policy, a
+//! quota. A bounce ends all mail to the address until it changes, so what could be any of these is merely permanent: then
+//! this mail has failed, and the next incident is tried afresh.
 
 use std::fmt;
 use std::time::Duration;
 
 use lettre::transport::smtp;
 
-use super::super::harmless::one_line;
+use super::super::harmless::without_addresses;
 use super::super::message::Mail;
 use super::super::transport::SendError;
 
-/// How much of a server's answer is kept.
-const ANSWER: usize = 200;
+/// What servers speak of when it is not the address that they refuse. A word too many here costs one more try at the next
+/// incident; a word too few costs a user all mails.
+const NOT_THE_ADDRESS: [&str; 27] = [
+    "auth",
+    "banned",
+    "blacklist",
+    "block",
+    "denied",
+    "denylist",
+    "dkim",
+    "dmarc",
+    "dns",
+    "from address",
+    "greylist",
+    "helo",
+    "limit",
+    "listed at",
+    "listed by",
+    "not permitted",
+    "policy",
+    "rate",
+    "rbl",
+    "rcpthosts",
+    "relay",
+    "reputation",
+    "sender",
+    "spam",
+    "spf",
+    "too many",
+    "your ip",
+];
 
 /// The steps of a session; each is bounded in time on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,6 +150,9 @@ impl Failure {
         let text = self.text(Some(mail.recipient()));
         match (self.step, &self.trouble) {
             (Step::Content, Trouble::Lost(_) | Trouble::Timeout(_)) => SendError::Ambiguous(text),
+            (Step::Rcpt, Trouble::Reply { code, text: answer }) if is_about_the_address(*code, answer) => {
+                SendError::Bounced(text)
+            }
             (step, Trouble::Reply { code: 500..=599, .. }) if step >= Step::Mail && !self.is_about_the_server() => {
                 SendError::Permanent(text)
             }
@@ -142,11 +179,11 @@ impl Failure {
                 format!("the mail server answered {code} to AUTH: check mail.smtp.username and mail.smtp.password")
             }
             Trouble::Reply { code, text } => {
-                format!("the mail server answered {code} to {step}: {}", redacted(text, recipient))
+                format!("the mail server answered {code} to {step}: {}", without_addresses(text, recipient))
             }
             Trouble::Lost(_) if step == Step::Auth => "the connection to the mail server was lost at AUTH".to_owned(),
             Trouble::Lost(error) => {
-                format!("the connection to the mail server failed at {step}: {}", redacted(error, recipient))
+                format!("the connection to the mail server failed at {step}: {}", without_addresses(error, recipient))
             }
             Trouble::Timeout(limit) => {
                 format!("the mail server did not answer {step} within {}", humantime::format_duration(*limit))
@@ -156,44 +193,90 @@ impl Failure {
     }
 }
 
-/// A server's answer without whatever could be an address: servers like to repeat the one they refuse, in many spellings.
-fn redacted(answer: &str, recipient: Option<&str>) -> String {
-    let line = one_line(answer, ANSWER).to_lowercase();
-    let original = one_line(answer, ANSWER);
-    let local = recipient.and_then(|address| address.rsplit_once('@')).map(|(local, _)| local.to_lowercase());
-    let telling = local.as_deref().filter(|local| local.chars().count() >= 2);
-    let quoted = telling.filter(|local| local.contains(' ') && line.contains(local));
-    if quoted.is_some() {
-        return "(an answer that repeats the address)".to_owned();
+/// Whether this answer to RCPT says that the address does not work. RFC 3463 and its registry number the reasons; without a
+/// number the code and the words must do.
+fn is_about_the_address(code: u16, answer: &str) -> bool {
+    let words = answer.to_lowercase();
+    let speaks_of_the_address = || !NOT_THE_ADDRESS.iter().any(|other| words.contains(other));
+    if !matches!(code, 500..=599) || matches!(code, 530 | 534 | 535 | 538) {
+        return false;
     }
-    let word = |word: &str| {
-        let lower = word.to_lowercase();
-        let spelt = ["@", "%40", "=40", "+40", "&#64;"].iter().any(|at| lower.contains(at));
-        if spelt || telling.is_some_and(|local| lower.contains(local)) {
-            "<redacted>".to_owned()
-        } else {
-            word.to_owned()
+    match enhanced_status(answer) {
+        // "Other address status" is also said of senders.
+        Some((5, 1, 0)) => speaks_of_the_address(),
+        Some((5, 1, 1..=3 | 6 | 10)) => true,
+        // Some say "disabled" of a mailbox that merely gets too much at the moment.
+        Some((5, 2, 1)) => !words.contains("at a rate"),
+        Some(_) => false,
+        None => matches!(code, 550 | 551 | 553) && speaks_of_the_address(),
+    }
+}
+
+/// The enhanced status code of a refusal, as in `5.1.1 no such user` or `no such user (#5.1.1)`.
+fn enhanced_status(answer: &str) -> Option<(u16, u16, u16)> {
+    answer.split_whitespace().find_map(|word| {
+        let word = word.trim_matches(|c: char| !c.is_ascii_digit());
+        let mut parts = word.split('.').map(str::parse);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Ok(5)), Some(Ok(subject)), Some(Ok(detail)), None) => Some((5, subject, detail)),
+            _ => None,
         }
-    };
-    original.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::redacted;
+    use super::*;
 
     #[test]
-    fn an_answer_loses_every_spelling_of_the_address() {
-        let recipient = Some("ann.lee@example.org");
-        for (answer, left) in [
-            ("5.1.1 <ann.lee@example.org>: user unknown", "5.1.1 <redacted> user unknown"),
-            ("no mailbox ANN.LEE here", "no mailbox <redacted> here"),
-            ("see https://x.example/?rcpt=ann.lee%40example.org", "see <redacted>"),
-            ("5.7.1 relaying denied", "5.7.1 relaying denied"),
-            ("bounced to someone@else.example", "bounced to <redacted>"),
+    fn a_recipient_that_does_not_exist_is_told_from_one_that_is_refused_for_another_reason() {
+        for (code, answer, about_the_address) in [
+            (550, "5.1.1 <ann@example.org>: Recipient address rejected: User unknown in virtual mailbox table", true),
+            (550, "5.1.1 The email account that you tried to reach does not exist.\n5.1.1 Please try again", true),
+            (550, "5.1.10 RESOLVER.ADR.RecipientNotFound; not found by SMTP address lookup", true),
+            (550, "5.1.0 Address rejected.", true),
+            (550, "#5.1.0 Address rejected.", true),
+            (553, "5.1.2 We do not deliver to this domain", true),
+            (501, "5.1.3 Bad recipient address syntax", true),
+            (550, "5.1.6 Mailbox has moved", true),
+            (550, "5.2.1 The email account that you tried to reach is disabled.", true),
+            (554, "5.1.1 blocked, because there is no such user here: anti-spam policy", true),
+            (550, "No such user here", true),
+            (550, "Requested action not taken: mailbox unavailable", true),
+            (550, "Invalid recipient", true),
+            (551, "User not local; please try elsewhere", true),
+            (550, "sorry, no mailbox here by that name. (#5.1.1)", true),
+            (550, "User ann not listed in public Name & Address Book", true),
+            (550, "", true),
+            (550, "5.1.0 Sender rejected", false),
+            (550, "5.1.7 The sender's address was invalid", false),
+            (550, "5.1.8 Bad sender domain", false),
+            (550, "5.2.1 The user you are trying to contact is receiving mail at a rate that prevents more", false),
+            (552, "5.2.2 Mailbox full", false),
+            (550, "5.4.1 Recipient address rejected: Access denied", false),
+            (554, "5.7.1 <ann@example.org>: Relay access denied", false),
+            (550, "5.7.1 Service unavailable, client host blocked using a blocklist", false),
+            (550, "5.7.26 unauthenticated mail is prohibited", false),
+            (550, "5.0.0 no", false),
+            (550, "Relaying denied", false),
+            (553, "sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)", false),
+            (553, "sorry, that domain isn't in my list of allowed rcpthosts", false),
+            (550, "relay not permitted", false),
+            (550, "Access denied - Invalid HELO name", false),
+            (550, "Message rejected as spam", false),
+            (550, "SPF check failed", false),
+            (550, "blocked by our policy, see https://bl.example", false),
+            (550, "Your IP is on our blacklist", false),
+            (553, "Authentication is required to send mail as this user", false),
+            (553, "sorry, your envelope sender is in my badmailfrom list", false),
+            (552, "mailbox full", false),
+            (554, "Transaction failed", false),
+            (554, "delivery error", false),
+            (530, "5.1.1 Authentication required", false),
+            (450, "4.1.1 unknown, try later", false),
+            (421, "5.1.1 closing", false),
         ] {
-            assert_eq!(redacted(answer, recipient), left);
+            assert_eq!(is_about_the_address(code, answer), about_the_address, "{code} {answer}");
         }
-        assert!(!redacted("<\"ann lee\"@x.example>: unknown", Some("\"ann lee\"@x.example")).contains("lee"));
     }
 }

@@ -3,10 +3,9 @@
 use chrono::{DateTime, Utc};
 use sqlx::SqlitePool;
 
-use crate::adapters::store::case::SuppressionRow;
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{At, Id};
-use crate::adapters::store::situation::StandingRow;
+use crate::adapters::store::situation::{InForceRow, StandingRow};
 use crate::adapters::store::write::clean;
 use crate::domain::id::{NotificationId, UserId};
 use crate::domain::plan::{FLAPPING_WINDOW, Situation, Standing};
@@ -40,25 +39,19 @@ async fn standing(pool: &SqlitePool, asked: &Asked<'_>) -> StoreResult<Vec<Stand
          SELECT i.id, i.toolkit, i.auth_config, i.alias, i.kind, i.account_id, i.status, i.reason, i.broke_at,
              i.counts_from, i.opened_at, i.resolved_at, i.resolution, i.sweep_id, s.schedule AS sweep_schedule,
              s.state AS sweep_state, i.trip_id, i.guard,
-             (SELECT max(l.stage) FROM auditor_notification_incidents AS l
-                 JOIN auditor_notifications AS n ON n.id = l.notification_id
-                 WHERE l.incident_id = i.id AND l.listed AND n.state = 'sent' AND n.id IS NOT $2) AS mailed_stage,
-             (SELECT min(n.sent_at) FROM auditor_notification_incidents AS l
-                 JOIN auditor_notifications AS n ON n.id = l.notification_id
-                 WHERE l.incident_id = i.id AND l.listed AND n.state = 'sent' AND n.id IS NOT $2) AS mailed_first_at,
-             (SELECT n.hold FROM auditor_notification_incidents AS l
-                 JOIN auditor_notifications AS n ON n.id = l.notification_id
-                 WHERE l.incident_id = i.id AND n.state = 'held' AND n.hold <> 'guard' AND n.id IS NOT $2
-                 ORDER BY n.hold LIMIT 1) AS named_hold,
-             EXISTS (SELECT 1 FROM auditor_notification_incidents AS l
-                 JOIN auditor_notifications AS n ON n.id = l.notification_id
-                 WHERE l.incident_id = i.id AND l.listed AND n.ambiguous > 0 AND n.id IS NOT $2
-                     AND n.state IN ('pending', 'claimed', 'sending', 'held')) AS is_ambiguous,
+             max(l.stage) FILTER (WHERE l.listed AND n.state = 'sent') AS mailed_stage,
+             min(n.sent_at) FILTER (WHERE l.listed AND n.state = 'sent') AS mailed_first_at,
+             min(n.hold) FILTER (WHERE n.state = 'held' AND n.hold <> 'guard') AS named_hold,
+             count(*) FILTER (WHERE l.listed AND n.ambiguous > 0
+                 AND n.state IN ('pending', 'claimed', 'sending', 'held')) > 0 AS is_ambiguous,
              (SELECT json_group_array(o.opened_at) FROM auditor_incidents AS o
                  WHERE o.user_id = i.user_id AND o.toolkit = i.toolkit AND o.auth_config = i.auth_config
-                     AND o.alias SQLiteQ i.alias AND o.kind <> 'unfinished' AND o.opened_at > $3) AS openings
-         FROM auditor_incidents AS i LEFT JOIN auditor_sweeps AS s ON s.id = i.sweep_id
-         WHERE i.user_id = $1 AND i.resolved_at IS NULL ORDER BY i.id",
+                     AND o.alias IS i.alias AND o.kind <> 'unfinished' AND o.opened_at > $3) AS openings
+         FROM auditor_incidents AS i
+         LEFT JOIN auditor_sweeps AS s ON s.id = i.sweep_id
+         LEFT JOIN auditor_notification_incidents AS l ON l.incident_id = i.id
+         LEFT JOIN auditor_notifications AS n ON n.id = l.notification_id AND n.id IS NOT $2
+         WHERE i.user_id = $1 AND i.resolved_at IS NULL GROUP BY i.id, s.id ORDER BY i.id",
     )
     .bind(clean(asked.user.as_str()))
     .bind(asked.except.map(|except| Id(except.0)))
@@ -71,7 +64,7 @@ async fn standing(pool: &SqlitePool, asked: &Asked<'_>) -> StoreResult<Vec<Stand
 
 async fn in_force(pool: &SqlitePool, asked: &Asked<'_>) -> StoreResult<Vec<Suppression>> {
     let action = "reading why a user is not to be mailed";
-    let rows: Vec<SuppressionRow> = sqlx::query_as(
+    let rows: Vec<InForceRow> = sqlx::query_as(
         "-- in_force
          SELECT id, user_id, address_hash, kind, toolkit, until, source, detail, created_at
          FROM auditor_suppressions

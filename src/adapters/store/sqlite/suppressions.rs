@@ -87,7 +87,7 @@ impl SuppressionStore for SqliteStore {
         .execute(&mut *transaction)
         .await
         .map_err(failed(action))?;
-        if let Some(user) = user.filter(|_| lifted.rows_affected() > 0) {
+        if let Some(user) = user {
             look_again(&mut transaction, &user, now).await.map_err(failed(action))?;
         }
         transaction.commit().await.map_err(failed(action))?;
