@@ -48,11 +48,11 @@ pub(super) async fn explain(args: &ExplainArgs, config: &Config) -> Outcome {
     let users = users.map(Arc::new).map_err(|error| show::chain(&error));
     let explainer = Explainer::new(store, users, config);
     let facts = explainer.gather(&UserId::from(args.user.as_str()), SystemClock.now()).await?;
-    let story = facts.story();
+    let explanation = facts.story();
     if args.json {
-        show::json(&story)?;
+        show::json(&explanation)?;
     } else {
-        say!("{}", page(&story));
+        say!("{}", page(&explanation));
     }
     Ok(if facts.was_never_seen() { Exit::Found } else { Exit::Done })
 }

@@ -70,7 +70,7 @@ struct ShowArgs {
 
 /// Let a trip's mails leave although it is not over.
 ///
-/// The first 20 users now, the rest after guard.ramp_wait, unless the guard trips again meanwhile. Each user is checked again
+/// The first 20 users now, the rest after `guard.ramp_wait`, unless the guard trips again meanwhile. Each user is checked again
 /// before their mail is written; whoever has reconnected gets none.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\

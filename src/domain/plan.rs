@@ -78,8 +78,8 @@ pub struct Mailed {
 pub enum Hold {
     /// A trip of the outage guard.
     Guard(TripId),
-    /// The operator discarded it, with the trip that held it: it is never mailed about.
-    Discarded(TripId),
+    /// The operator discarded it, with the trip or under the name that held it: it is never mailed about.
+    Discarded(Option<TripId>),
     /// A notification that is held under this name carries it.
     Named(String),
     /// A notification lists it of which nobody knows whether it went out, and which is not settled yet.

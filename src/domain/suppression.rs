@@ -1,6 +1,6 @@
 //! Who is not to be mailed, whatever breaks: people who said so, and addresses that do not work.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,10 @@ impl AddressHash {
     #[must_use]
     pub fn of(address: &EmailAddress) -> Self {
         let digest = Sha256::digest(address.as_str().to_lowercase().as_bytes());
-        Self(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }))
     }
 
     /// As it was stored.

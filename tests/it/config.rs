@@ -88,7 +88,7 @@ fn what_the_example_shows_commented_out_is_valid() {
         fs::write(&path, text).expect("a file");
         path.display().to_string()
     };
-    let inline_secrets = ["api_key", "password", "url", "query"];
+    let inline_secrets = ["api_key", "password", "url", "query", "secret", "mail_events_secret"];
     let files = example_uncommented(|key| inline_secrets.contains(&key))
         .lines()
         .filter(|line| !(line.starts_with("url = \"sqlite:")))
@@ -98,7 +98,13 @@ fn what_the_example_shows_commented_out_is_valid() {
         .replace("/run/secrets/queue_url", &secret("queue", "redis://b"))
         .replace("/run/secrets/users_url", &secret("users", "mysql://a@b/c\r\n"))
         .replace("/run/secrets/composio_api_key", &secret("key", "ak_hunter2\n"))
-        .replace("/run/secrets/smtp_password", &secret("password", " hunter2 \n"));
+        .replace("/run/secrets/smtp_password", &secret("password", " hunter2 \n"))
+        .replace("/run/secrets/alerts_webhook_url", &secret("hook", "https://a.example/hook"))
+        .replace("/run/secrets/alerts_webhook_secret", &secret("signing", &format!("whsec_{}", "A".repeat(32))))
+        .replace("/run/secrets/alerts_slack_url", &secret("slack", "https://b.example/hook"))
+        .replace("/run/secrets/mail_events_secret", &secret("events", "hunter2-hunter2-hunter2"))
+        // This one is no secret, and has no twin.
+        .replace("[http.public]", "[http.public]\nurl = \"https://c.example\"");
     let config = read(&files, &[]).expect("the twins are valid");
     let text = |secret: &Option<secrecy::SecretString>| secret.as_ref().map(|s| s.expose_secret().to_owned());
     assert_eq!(config.database.url.expose_secret(), "postgres://a@b/c");

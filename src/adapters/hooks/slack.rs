@@ -1,6 +1,8 @@
 //! The incoming webhook of Slack: blocks for Slack itself, and a text that says the same for whoever shows only that (the
 //! notification on a phone, Mattermost, Rocket.Chat, Discord).
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::domain::alert::{Alert, Message};
@@ -53,7 +55,7 @@ fn text(icon: &str, title: &str, message: &Message) -> String {
     let several = message.firing.len() + message.ended.len() > 1;
     for alert in &message.firing {
         if several {
-            text.push_str(&format!("\n\n*{}*", escaped(&alert.condition.summary)));
+            let _ = write!(text, "\n\n*{}*", escaped(&alert.condition.summary));
         }
         for part in notice::parts(&alert.condition.detail) {
             text.push_str("\n\n");

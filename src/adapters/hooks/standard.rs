@@ -104,9 +104,9 @@ mod tests {
     #[test]
     fn the_signature_is_that_of_the_specification() {
         let signer = Signer::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a secret");
-        let signed = signer.0.chain_update(r#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#);
+        let content = signer.0.chain_update(r#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#);
         assert_eq!(
-            BASE64_STANDARD.encode(signed.finalize().into_bytes()),
+            BASE64_STANDARD.encode(content.finalize().into_bytes()),
             "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
     }

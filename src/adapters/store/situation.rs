@@ -5,12 +5,11 @@ use sqlx::types::Json;
 
 use super::error::corrupt;
 use super::row::{At, Id, IncidentRow, named};
-use crate::domain::id::{SuppressionId, Toolkit, TripId, UserId};
+use crate::domain::id::TripId;
 use crate::domain::notification::hold;
 use crate::domain::plan::{Hold, Mailed, Origin, Standing};
 use crate::domain::port::StoreResult;
 use crate::domain::stage::Stage;
-use crate::domain::suppression::{AddressHash, Suppression, Whom};
 use crate::domain::sweep::SweepState;
 
 /// An open incident, and what was done about it.
@@ -26,6 +25,7 @@ pub(super) struct StandingRow {
     mailed_stage: Option<i64>,
     mailed_first_at: Option<At>,
     named_hold: Option<String>,
+    is_discarded: bool,
     is_ambiguous: bool,
     openings: Option<Json<Vec<At>>>,
 }
@@ -49,8 +49,8 @@ impl StandingRow {
         };
         let guarded = match (self.guard.as_deref(), self.trip_id) {
             (Some("held"), Some(trip)) => Some(Hold::Guard(TripId(trip.0))),
-            (Some("discarded"), Some(trip)) => Some(Hold::Discarded(TripId(trip.0))),
-            _ => None,
+            (Some("discarded"), trip) => Some(Hold::Discarded(trip.map(|trip| TripId(trip.0)))),
+            _ => self.is_discarded.then_some(Hold::Discarded(None)),
         };
         let named =
             self.named_hold.map(|name| if name == hold::AMBIGUOUS { Hold::Ambiguous } else { Hold::Named(name) });
@@ -64,40 +64,6 @@ impl StandingRow {
             mailed,
             hold: guarded.or(named).or(ambiguous),
             openings,
-        })
-    }
-}
-
-/// A row of `auditor_suppressions`.
-#[derive(Debug, FromRow)]
-pub(super) struct InForceRow {
-    id: Id,
-    user_id: Option<String>,
-    address_hash: Option<String>,
-    kind: String,
-    toolkit: String,
-    until: Option<At>,
-    source: String,
-    detail: Option<String>,
-    created_at: At,
-}
-
-impl InForceRow {
-    pub(super) fn into_suppression(self, action: &'static str) -> StoreResult<Suppression> {
-        let whom = match (self.user_id, self.address_hash) {
-            (Some(user), _) => Whom::User(UserId::new(user)),
-            (None, Some(hash)) => Whom::Address(AddressHash::stored(hash)),
-            (None, None) => return Err(corrupt(action, "a suppression concerns nobody")),
-        };
-        Ok(Suppression {
-            id: SuppressionId(self.id.0),
-            whom,
-            kind: named(action, &self.kind)?,
-            toolkit: Some(self.toolkit).filter(|toolkit| !toolkit.is_empty()).map(Toolkit::new),
-            until: self.until.map(|at| at.0),
-            source: self.source,
-            detail: self.detail,
-            created_at: self.created_at.0,
         })
     }
 }

@@ -46,7 +46,7 @@ pub(super) enum Lot<'a> {
     /// Somebody does not want to hear of it, or cannot.
     Suppressed(&'a Suppression),
     /// The operator discarded it.
-    Discarded(TripId),
+    Discarded(Option<TripId>),
     /// The policy does not mail about it.
     Filtered,
 }
@@ -155,9 +155,9 @@ impl Facts {
                 FLAPPING_WINDOW.num_days()
             ),
             Lot::Suppressed(suppression) => words::because(suppression),
-            Lot::Discarded(trip) => match self.trip(*trip).and_then(|trip| trip.ended.as_ref()) {
+            Lot::Discarded(trip) => match trip.and_then(|trip| self.trip(trip)).and_then(|trip| trip.ended.as_ref()) {
                 Some((at, by)) => format!("it was discarded on {} ({by})", words::on(*at)),
-                None => "it was discarded with the trip that held it".to_owned(),
+                None => "what held it was discarded".to_owned(),
             },
             Lot::Filtered => {
                 let incident = &fate.standing.incident;

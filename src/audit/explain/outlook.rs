@@ -127,13 +127,13 @@ impl Facts {
             .collect();
         let what = capitalized(&words::list(&parts));
         let leaves = if parts.len() == 1 { "leaves" } else { "leave, in one mail," };
-        let staged = coming.list.len() - mentions.len();
+        let consuming = coming.list.len() - mentions.len();
         let when = if coming.at > self.now {
             format!("on {}", on(coming.at))
         } else {
             "as soon as a worker gets to it".to_owned()
         };
-        let mut text = format!("{what} {leaves} {when}, unless {} reconnected before", words::it_is(staged));
+        let mut text = format!("{what} {leaves} {when}, unless {} reconnected before", words::it_is(consuming));
         if let Some(why) = coming.why {
             text = format!("{text}; it waits for {}", why.as_str());
         }

@@ -240,13 +240,13 @@ impl Facts {
         let told = |(stage, incidents): (&Stage, &Vec<&Incident>)| {
             format!("{stage} about {}", words::list(&self.subjects(incidents.iter().copied())))
         };
-        let staged: Vec<String> = by_stage.iter().map(told).collect();
+        let told_of: Vec<String> = by_stage.iter().map(told).collect();
         let about = words::list(&self.subjects(one.incidents.iter().flat_map(|id| of(*id))));
         let about = if about.is_empty() { String::new() } else { format!(" about {about}") };
         let why = one.error.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
         let mut text = match one.state {
-            NotificationState::Sent if staged.is_empty() => format!("mail sent{about}"),
-            NotificationState::Sent => format!("mail sent: {}", words::list(&staged)),
+            NotificationState::Sent if told_of.is_empty() => format!("mail sent{about}"),
+            NotificationState::Sent => format!("mail sent: {}", words::list(&told_of)),
             NotificationState::Pending => format!("notification{about} made, due {}{why}", on(one.due_at)),
             NotificationState::Claimed => format!("notification{about} made; a worker prepares it"),
             NotificationState::Sending => {

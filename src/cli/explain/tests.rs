@@ -298,7 +298,7 @@ stories! {
         .with(|facts| facts.rules.mode = NotifyMode::Hold);
     discarded: Discarded = Scene::new()
         .account(broken("ca_slack"), 10)
-        .open_with(1, 10, |standing| standing.hold = Some(Hold::Discarded(trip())))
+        .open_with(1, 10, |standing| standing.hold = Some(Hold::Discarded(Some(trip()))))
         .guarded(TripState::Discarded, "discarded");
     opted_out: Suppressed = slack(10)
         .suppressed(SuppressionKind::OptOut, None)

@@ -268,7 +268,7 @@ fn of_two_suppressions_the_longer_one_counts() {
 #[case::by_the_guard(Hold::Guard(TRIP), Next::Hold(Hold::Guard(TRIP)))]
 #[case::by_name(Hold::Named("go-live".to_owned()), Next::Hold(Hold::Named("go-live".to_owned())))]
 #[case::unsure(Hold::Ambiguous, Next::Hold(Hold::Ambiguous))]
-#[case::discarded(Hold::Discarded(TRIP), nothing(Idle::Discarded))]
+#[case::discarded(Hold::Discarded(Some(TRIP)), nothing(Idle::Discarded))]
 fn what_is_held_is_not_mailed_and_has_no_look(#[case] hold: Hold, #[case] expected: Next) {
     let situation = open([standing(1).held(hold.clone())]);
     assert_eq!(next(&situation, &Policy::default(), day(1)), expected);
@@ -281,7 +281,8 @@ fn what_is_held_is_not_mailed_and_has_no_look(#[case] hold: Hold, #[case] expect
 #[test]
 fn a_hold_outweighs_what_was_discarded_suppressed_or_said() {
     let held = standing(9).held(Hold::Guard(TRIP));
-    let others = [standing(1).held(Hold::Discarded(TRIP)), standing(2).on("gmail"), standing(3).mailed(2, day(-30))];
+    let others =
+        [standing(1).held(Hold::Discarded(Some(TRIP))), standing(2).on("gmail"), standing(3).mailed(2, day(-30))];
     for other in others {
         let situation = open([other, held.clone()]).suppressed(Some("gmail"), None);
         assert_eq!(next(&situation, &Policy::default(), day(1)), Next::Hold(Hold::Guard(TRIP)));

@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
+use crate::adapters::store::case::SuppressionRow;
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{At, Id};
-use crate::adapters::store::situation::{InForceRow, StandingRow};
+use crate::adapters::store::situation::StandingRow;
 use crate::adapters::store::write::clean;
 use crate::domain::id::{NotificationId, UserId};
 use crate::domain::plan::{FLAPPING_WINDOW, Situation, Standing};
@@ -42,6 +43,7 @@ async fn standing(pool: &PgPool, asked: &Asked<'_>) -> StoreResult<Vec<Standing>
              max(l.stage) FILTER (WHERE l.listed AND n.state = 'sent')::bigint AS mailed_stage,
              min(n.sent_at) FILTER (WHERE l.listed AND n.state = 'sent') AS mailed_first_at,
              min(n.hold) FILTER (WHERE n.state = 'held' AND n.hold <> 'guard') AS named_hold,
+             count(*) FILTER (WHERE n.state = 'skipped' AND n.error = 'discarded') > 0 AS is_discarded,
              count(*) FILTER (WHERE l.listed AND n.ambiguous > 0
                  AND n.state IN ('pending', 'claimed', 'sending', 'held')) > 0 AS is_ambiguous,
              (SELECT jsonb_agg(o.opened_at) FROM auditor_incidents AS o
@@ -64,7 +66,7 @@ async fn standing(pool: &PgPool, asked: &Asked<'_>) -> StoreResult<Vec<Standing>
 
 async fn in_force(pool: &PgPool, asked: &Asked<'_>) -> StoreResult<Vec<Suppression>> {
     let action = "reading why a user is not to be mailed";
-    let rows: Vec<InForceRow> = sqlx::query_as(
+    let rows: Vec<SuppressionRow> = sqlx::query_as(
         "-- in_force
          SELECT id, user_id, address_hash, kind, toolkit, until, source, detail, created_at
          FROM auditor_suppressions

@@ -29,10 +29,10 @@ pub(super) async fn begin(writer: &SqlitePool, id: NotificationId, sending: &Sen
     if refused || sending.stages.is_empty() {
         return Ok(Begun::Refused);
     }
-    if let Some(max) = sending.max_per_hour {
-        if let Some(at) = full_until(&mut transaction, id, max, sending.now).await? {
-            return Ok(Begun::Full(at));
-        }
+    if let Some(max) = sending.max_per_hour
+        && let Some(at) = full_until(&mut transaction, id, max, sending.now).await?
+    {
+        return Ok(Begun::Full(at));
     }
     if !begin_sending(&mut transaction, id, sending).await? {
         return Ok(Begun::Fenced);

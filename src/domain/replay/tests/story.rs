@@ -136,6 +136,7 @@ impl Story {
 
 /// What is in a slot.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each may be so whatever the others are")]
 struct Slot {
     accounts: u8,
     works: bool,

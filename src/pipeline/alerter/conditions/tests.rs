@@ -1,3 +1,5 @@
+//! What is wrong becomes conditions, and what is not wrong does not.
+
 use uuid::Uuid;
 
 use super::*;
