@@ -346,7 +346,7 @@ fn examples(
 /// Why a user with these incidents got no mail.
 fn why_not(fortunes: &[Fortune]) -> String {
     if fortunes.is_empty() {
-        return "opens no incident".to_owned();
+        return "nothing that these settings mail about".to_owned();
     }
     let held = fortunes.iter().find_map(|fortune| match &fortune.held {
         Some((scope, held)) if held.how == Held::Held => Some(format!("held by the guard: {scope}")),
