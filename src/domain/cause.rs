@@ -249,14 +249,14 @@ pub fn of_mail_error(error: &str) -> Option<Cause> {
             &[" tls", "starttls", "certificate"],
             Cause {
                 cause: "The connection to the mail server cannot be encrypted",
-                remedy: "check mail.smtp.tls and mail.smtp.port, and mail.smtp.ca_file if the certificate is your own",
+                remedy: "look at mail.smtp.tls and mail.smtp.port, and mail.smtp.ca_file if the certificate is your own",
             },
         ),
         (
             &[" auth", "answered 530", "answered 534", "answered 535", "answered 538"],
             Cause {
                 cause: "The mail server refuses the login",
-                remedy: "check mail.smtp.username and mail.smtp.password; some providers want a password made for this app",
+                remedy: "look at mail.smtp.username and mail.smtp.password; some providers want a password made for this app",
             },
         ),
         (

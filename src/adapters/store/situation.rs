@@ -5,11 +5,12 @@ use sqlx::types::Json;
 
 use super::error::corrupt;
 use super::row::{At, Id, IncidentRow, named};
-use crate::domain::id::TripId;
+use crate::domain::id::{SuppressionId, Toolkit, TripId, UserId};
 use crate::domain::notification::hold;
 use crate::domain::plan::{Hold, Mailed, Origin, Standing};
 use crate::domain::port::StoreResult;
 use crate::domain::stage::Stage;
+use crate::domain::suppression::{AddressHash, Suppression, Whom};
 use crate::domain::sweep::SweepState;
 
 /// An open incident, and what was done about it.
@@ -63,6 +64,40 @@ impl StandingRow {
             mailed,
             hold: guarded.or(named).or(ambiguous),
             openings,
+        })
+    }
+}
+
+/// A row of `auditor_suppressions`.
+#[derive(Debug, FromRow)]
+pub(super) struct InForceRow {
+    id: Id,
+    user_id: Option<String>,
+    address_hash: Option<String>,
+    kind: String,
+    toolkit: String,
+    until: Option<At>,
+    source: String,
+    detail: Option<String>,
+    created_at: At,
+}
+
+impl InForceRow {
+    pub(super) fn into_suppression(self, action: &'static str) -> StoreResult<Suppression> {
+        let whom = match (self.user_id, self.address_hash) {
+            (Some(user), _) => Whom::User(UserId::new(user)),
+            (None, Some(hash)) => Whom::Address(AddressHash::stored(hash)),
+            (None, None) => return Err(corrupt(action, "a suppression concerns nobody")),
+        };
+        Ok(Suppression {
+            id: SuppressionId(self.id.0),
+            whom,
+            kind: named(action, &self.kind)?,
+            toolkit: Some(self.toolkit).filter(|toolkit| !toolkit.is_empty()).map(Toolkit::new),
+            until: self.until.map(|at| at.0),
+            source: self.source,
+            detail: self.detail,
+            created_at: self.created_at.0,
         })
     }
 }

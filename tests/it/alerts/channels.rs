@@ -133,19 +133,6 @@ async fn a_mail_says_it_in_text_and_html_and_carries_an_id_of_its_own() {
     let text =
         format!("Subject: {}\n\n{}", mail.subject().expect("a subject"), mail.body_text(0).expect("a text part"));
     insta::assert_snapshot!("mail_text_of_a_guard_trip", text.replace("\r\n", "\n"));
-    if let Some(folder) = std::env::var_os("AUDITOR_TEST_PICTURES") {
-        let several = Message {
-            ended: over(&guard_message()).ended,
-            firing: [guard_message().firing, guard_message().firing].concat(),
-            ..guard_message()
-        };
-        channels.deliver(Channel::Email, ID, &several, &mut nobody(), now()).await.expect("it is taken");
-        let bytes = outbox.mails().pop().expect("a mail").bytes().to_vec();
-        let folder = std::path::PathBuf::from(folder);
-        std::fs::write(folder.join("alert.html"), html.as_bytes()).expect("a file");
-        let several = MessageParser::new().parse(&bytes).expect("a mail").body_html(0).expect("HTML").into_owned();
-        std::fs::write(folder.join("alerts.html"), several).expect("a file");
-    }
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ impl SuppressionStore for PostgresStore {
     async fn pause(&self, pause: &Pause) -> StoreResult<Pause> {
         let (since, note): (At, Option<String>) = sqlx::query_as(
             "-- pause
-             INSERT INTO auditor_pause AS p (since, note) VALUES ($1, $2)
+             INSERT INTO auditor_pause AS p (one, since, note) VALUES (TRUE, $1, $2)
              ON CONFLICT (one) DO UPDATE SET since = p.since RETURNING since, note",
         )
         .bind(At(pause.since))

@@ -3,10 +3,9 @@
 use chrono::{DateTime, Utc};
 use sqlx::SqlitePool;
 
-use crate::adapters::store::case::SuppressionRow;
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{At, Id};
-use crate::adapters::store::situation::StandingRow;
+use crate::adapters::store::situation::{InForceRow, StandingRow};
 use crate::adapters::store::write::clean;
 use crate::domain::id::{NotificationId, UserId};
 use crate::domain::plan::{FLAPPING_WINDOW, Situation, Standing};
@@ -65,7 +64,7 @@ async fn standing(pool: &SqlitePool, asked: &Asked<'_>) -> StoreResult<Vec<Stand
 
 async fn in_force(pool: &SqlitePool, asked: &Asked<'_>) -> StoreResult<Vec<Suppression>> {
     let action = "reading why a user is not to be mailed";
-    let rows: Vec<SuppressionRow> = sqlx::query_as(
+    let rows: Vec<InForceRow> = sqlx::query_as(
         "-- in_force
          SELECT id, user_id, address_hash, kind, toolkit, until, source, detail, created_at
          FROM auditor_suppressions

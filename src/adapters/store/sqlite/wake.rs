@@ -38,11 +38,11 @@ pub(super) async fn wake(
     Ok(made)
 }
 
-/// Those of whom nothing waits or is worked on, whose look is oldest.
+/// Those of whom nothing waits or is worked on, whose look is oldest. Left to itself, SQLite would go through all that is open.
 async fn due_looks(connection: &mut SqliteConnection, now: DateTime<Utc>, limit: u32) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "-- due_looks
-         SELECT i.user_id FROM auditor_incidents AS i
+         SELECT i.user_id FROM auditor_incidents AS i INDEXED BY auditor_incidents_looks
          WHERE i.resolved_at IS NULL AND i.look_at <= $1 AND NOT EXISTS (
              SELECT 1 FROM auditor_notifications AS n
              WHERE n.user_id = i.user_id AND n.state IN ('pending', 'claimed', 'sending'))

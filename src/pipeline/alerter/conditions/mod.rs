@@ -130,7 +130,12 @@ fn causes(likely: impl IntoIterator<Item = Cause>) -> Vec<String> {
             named.push(cause);
         }
     }
-    named.into_iter().take(MOST).map(|Cause { cause, remedy }| format!("- {cause}: {remedy}.")).collect()
+    named.into_iter().take(MOST).map(|Cause { cause, remedy }| format!("- {cause}. {}.", capitalized(remedy))).collect()
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Paragraphs with an empty line between them; empty ones are left out.
