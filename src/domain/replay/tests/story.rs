@@ -49,6 +49,8 @@ pub(super) enum Step {
     Refuse(usize, usize),
     Begin(usize, usize),
     Reconnect(usize, usize),
+    /// It breaks, and works again; both are seen.
+    Hiccup(usize, usize),
     Remove(usize, usize),
     /// Every connection of an app breaks.
     Outage(usize),
@@ -169,6 +171,12 @@ impl Told {
                 fresh(slot);
                 slot.works = true;
             }),
+            Step::Hiccup(u, s) if exists(u) => {
+                for works in [false, true] {
+                    self.set(now, u, s, |slot| slot.works = works);
+                    self.events.push((now, Event::Checked(user(u), None)));
+                }
+            }
             Step::Remove(u, s) => self.set(now, u, s, |slot| slot.gone = true),
             Step::Outage(s) => (0..users).for_each(|u| self.set(now, u, s, |slot| slot.works = false)),
             Step::Recover(s) => (0..users).for_each(|u| self.set(now, u, s, |slot| slot.works = true)),
@@ -185,7 +193,12 @@ impl Told {
             Step::Fate(fate) => self.events.push((now, Event::Fate(fate))),
             Step::Release => self.events.push((now, Event::Released)),
             Step::Discard => self.events.push((now, Event::Discarded)),
-            Step::Audit(_) | Step::OptOut(..) | Step::Snooze(..) | Step::Lift(_) | Step::Delete(_) => {}
+            Step::Hiccup(..)
+            | Step::Audit(_)
+            | Step::OptOut(..)
+            | Step::Snooze(..)
+            | Step::Lift(_)
+            | Step::Delete(_) => {}
         }
     }
 
@@ -296,7 +309,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (u.clone(), s.clone()).prop_map(|(u, s)| Step::Break(u, s)),
         3 => (u.clone(), s.clone()).prop_map(|(u, s)| Step::Reconnect(u, s)),
+        2 => (u.clone(), s.clone()).prop_map(|(u, s)| Step::Hiccup(u, s)),
         1 => (u.clone(), s.clone()).prop_map(|(u, s)| Step::Refuse(u, s)),
+        1 => u.clone().prop_map(|u| Step::Refuse(u, 2)),
         1 => (u.clone(), s.clone()).prop_map(|(u, s)| Step::Begin(u, s)),
         1 => (u.clone(), s.clone()).prop_map(|(u, s)| Step::Remove(u, s)),
         1 => s.clone().prop_map(Step::Outage),
