@@ -39,6 +39,7 @@ fn as_duration<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Er
     to.serialize_str(&written(*duration))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands the field over as it is")]
 fn as_percent<S: Serializer>(share: &f64, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&percent(*share))
 }

@@ -152,7 +152,7 @@ impl World {
             return;
         }
         let id = TripId(self.fresh());
-        for old in self.trips.iter_mut() {
+        for old in &mut self.trips {
             if old.state == TripState::Releasing && old.scope == tripped.scope {
                 old.state = TripState::Stopped;
                 let holdings = self.incidents.values_mut().filter_map(|row| row.held.as_mut());
@@ -287,7 +287,7 @@ impl World {
     /// The operator drops all that is held.
     pub(super) fn discard_all(&mut self) {
         let mut dropped = Vec::new();
-        for trip in self.trips.iter_mut() {
+        for trip in &mut self.trips {
             if matches!(trip.state, TripState::Tripped | TripState::Releasing) {
                 trip.state = TripState::Discarded;
                 dropped.push(trip.id);

@@ -160,32 +160,29 @@ impl World {
     pub(super) fn notify(&mut self, user: &UserId) {
         let now = self.now;
         let pending = self.notifications_of(user).find(|(_, one)| one.state == State::Pending).map(|(id, _)| id);
-        let id = match pending {
-            Some(id) => {
-                if let Some(one) = self.notifications.get_mut(&id).filter(|one| one.ambiguous == 0) {
-                    one.due_at = one.due_at.min(now);
-                }
-                id
+        let id = if let Some(id) = pending {
+            if let Some(one) = self.notifications.get_mut(&id).filter(|one| one.ambiguous == 0) {
+                one.due_at = one.due_at.min(now);
             }
-            None => {
-                let id = NotificationId(self.fresh());
-                let one = Entry {
-                    user: user.clone(),
-                    state: State::Pending,
-                    due_at: now,
-                    token: 0,
-                    lease_until: now,
-                    attempts: 0,
-                    ambiguous: 0,
-                    unclear: false,
-                    sending_at: None,
-                    sent_at: None,
-                    listed: Vec::new(),
-                };
-                self.notifications.insert(id, one);
-                self.person(user).notifications.push(id);
-                id
-            }
+            id
+        } else {
+            let id = NotificationId(self.fresh());
+            let one = Entry {
+                user: user.clone(),
+                state: State::Pending,
+                due_at: now,
+                token: 0,
+                lease_until: now,
+                attempts: 0,
+                ambiguous: 0,
+                unclear: false,
+                sending_at: None,
+                sent_at: None,
+                listed: Vec::new(),
+            };
+            self.notifications.insert(id, one);
+            self.person(user).notifications.push(id);
+            id
         };
         self.at(now, Due::Notification(id));
     }
