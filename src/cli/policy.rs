@@ -53,6 +53,11 @@ Examples:
   connection-auditor -c auditor.toml policy simulate --config other.toml
   connection-auditor -c auditor.toml policy simulate --config other.toml --since 7d --json
 
+--json prints an object with since, until, recorded_since, users, changes and sweeps (what was \
+played); same; sent (really), now and other (each with mails, users and trips of the guard); lines \
+(toolkit, stage, sent, now, other); only_now and only_other (users, and examples with user, mails, \
+first and why); otherwise (users mailed either way, but not the same); and not_known.
+
 The configuration in effect is named before `policy`, or by -c. Variables of the environment count \
 for both files.")]
 struct SimulateArgs {
@@ -346,7 +351,7 @@ fn examples(
 /// Why a user with these incidents got no mail.
 fn why_not(fortunes: &[Fortune]) -> String {
     if fortunes.is_empty() {
-        return "opens no incident".to_owned();
+        return "nothing that these settings mail about".to_owned();
     }
     let held = fortunes.iter().find_map(|fortune| match &fortune.held {
         Some((scope, held)) if held.how == Held::Held => Some(format!("held by the guard: {scope}")),

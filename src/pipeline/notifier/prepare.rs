@@ -14,7 +14,8 @@ use crate::config::OnAmbiguous;
 use crate::domain::digest;
 use crate::domain::incident::Resolution;
 use crate::domain::notification::{Digest, EmailAddress, Notification, Recipient, hold};
-use crate::domain::plan::{Hold, Idle, Listed, Next, Origin, Situation, Waiting};
+use crate::domain::plan::{Hold, Idle, Listed, Next, Origin, Situation};
+use crate::domain::policy::Policy;
 use crate::domain::port::{Handled, Settlement, UserRecord};
 use crate::domain::suppression::AddressHash;
 
@@ -35,10 +36,11 @@ impl Notifier {
         }
         let now = self.clock.now();
         let known = self.situation(notification, None).await?;
-        let judged_from = match known.next(&self.policy, self.zone(&known), now) {
-            Next::Send { judged_from, .. } => judged_from,
-            // Whether the hour is right is for the clock of the user to say, which is not known yet.
-            Next::Wait { why: Waiting::SendWindow, .. } => now,
+        // Whether the hour is right is for the clock of the user to say, which is not known yet.
+        let at_any_hour = Policy { send_window: None, ..self.policy.clone() };
+        let judged_from = match known.next(&at_any_hour, Tz::UTC, now) {
+            // The row is due once its group is complete: by then all that its sweep opened is stored.
+            Next::Send { judged_from, .. } => judged_from.max(notification.due_at).min(now),
             next => return Ok(Outcome::Settle(self.not_now(&next, &[]), known)),
         };
         let recipient = match self.users.find(&notification.user).await {

@@ -49,6 +49,8 @@ pub(super) enum Step {
     Refuse(usize, usize),
     Begin(usize, usize),
     Reconnect(usize, usize),
+    /// It breaks, and works again; both are seen.
+    Hiccup(usize, usize),
     Remove(usize, usize),
     /// Every connection of an app breaks.
     Outage(usize),
@@ -116,8 +118,8 @@ impl Story {
         let mut now = day(0);
         for number in 0..self.users {
             told.events.push((now, Event::Lives(user(number), Self::zone(number))));
-            told.set(now, number, 0, |slot| slot.works = true);
-            told.set(now, number, 1, |slot| slot.works = true);
+            told.set(now, number, 0, |slot| slot.holds = Content::Works);
+            told.set(now, number, 1, |slot| slot.holds = Content::Works);
         }
         told.sweep(now, self.users, 0);
         for (wait, step) in &self.steps {
@@ -134,15 +136,23 @@ impl Story {
     }
 }
 
+/// The newest account of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Content {
+    #[default]
+    Nothing,
+    Works,
+    Broken,
+    Refused,
+    Begun,
+}
+
 /// What is in a slot.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each may be so whatever the others are")]
 struct Slot {
     accounts: u8,
-    works: bool,
-    refused: bool,
-    begun: bool,
-    gone: bool,
+    holds: Content,
     since: DateTime<Utc>,
 }
 
@@ -157,22 +167,28 @@ impl Told {
         let fresh = |slot: &mut Slot| *slot = Slot { accounts: slot.accounts + 1, ..Slot::default() };
         let exists = |number: usize| number < users;
         match step {
-            Step::Break(u, s) => self.set(now, u, s, |slot| slot.works = false),
+            Step::Break(u, s) => self.set(now, u, s, |slot| slot.holds = Content::Broken),
             Step::Refuse(u, s) => self.set(now, u, s, |slot| {
                 fresh(slot);
-                slot.refused = true;
+                slot.holds = Content::Refused;
             }),
             Step::Begin(u, s) => self.set(now, u, s, |slot| {
                 fresh(slot);
-                slot.begun = true;
+                slot.holds = Content::Begun;
             }),
             Step::Reconnect(u, s) => self.set(now, u, s, |slot| {
                 fresh(slot);
-                slot.works = true;
+                slot.holds = Content::Works;
             }),
-            Step::Remove(u, s) => self.set(now, u, s, |slot| slot.gone = true),
-            Step::Outage(s) => (0..users).for_each(|u| self.set(now, u, s, |slot| slot.works = false)),
-            Step::Recover(s) => (0..users).for_each(|u| self.set(now, u, s, |slot| slot.works = true)),
+            Step::Hiccup(u, s) if exists(u) => {
+                for works in [false, true] {
+                    self.set(now, u, s, |slot| slot.holds = if works { Content::Works } else { Content::Broken });
+                    self.events.push((now, Event::Checked(user(u), None)));
+                }
+            }
+            Step::Remove(u, s) => self.set(now, u, s, |slot| slot.holds = Content::Nothing),
+            Step::Outage(s) => (0..users).for_each(|u| self.set(now, u, s, |slot| slot.holds = Content::Broken)),
+            Step::Recover(s) => (0..users).for_each(|u| self.set(now, u, s, |slot| slot.holds = Content::Works)),
             Step::Sweep(apart) => self.sweep(now, users, apart),
             Step::Audit(u) if exists(u) => self.events.push((now, Event::Checked(user(u), None))),
             Step::OptOut(u, s) if exists(u) => self.suppress(now, u, s.map(|s| SLOTS[s].0.into()), None),
@@ -186,7 +202,12 @@ impl Told {
             Step::Fate(fate) => self.events.push((now, Event::Fate(fate))),
             Step::Release => self.events.push((now, Event::Released)),
             Step::Discard => self.events.push((now, Event::Discarded)),
-            Step::Audit(_) | Step::OptOut(..) | Step::Snooze(..) | Step::Lift(_) | Step::Delete(_) => {}
+            Step::Hiccup(..)
+            | Step::Audit(_)
+            | Step::OptOut(..)
+            | Step::Snooze(..)
+            | Step::Lift(_)
+            | Step::Delete(_) => {}
         }
     }
 
@@ -227,8 +248,7 @@ impl Told {
 
 /// The rows that Composio lists of a slot: what was replaced stays behind.
 fn rows(number: usize, s: usize, slot: Slot) -> Vec<Account> {
-    let untouched = slot.accounts == 0 && !slot.works && s == 2;
-    if slot.gone || untouched {
+    if slot.holds == Content::Nothing {
         return Vec::new();
     }
     let (toolkit, auth_config) = SLOTS[s];
@@ -240,11 +260,11 @@ fn rows(number: usize, s: usize, slot: Slot) -> Vec<Account> {
         }
         row
     };
-    let newest = match slot {
-        Slot { works: true, .. } => "ACTIVE",
-        Slot { begun: true, .. } => "INITIATED",
-        Slot { refused: true, .. } => "FAILED",
-        _ => "EXPIRED",
+    let newest = match slot.holds {
+        Content::Works => "ACTIVE",
+        Content::Begun => "INITIATED",
+        Content::Refused => "FAILED",
+        Content::Broken | Content::Nothing => "EXPIRED",
     };
     let old = slot.accounts.checked_sub(1).map(|n| {
         let mut old = row(n, "EXPIRED");
@@ -297,7 +317,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (u.clone(), s.clone()).prop_map(|(u, s)| Step::Break(u, s)),
         3 => (u.clone(), s.clone()).prop_map(|(u, s)| Step::Reconnect(u, s)),
+        2 => (u.clone(), s.clone()).prop_map(|(u, s)| Step::Hiccup(u, s)),
         1 => (u.clone(), s.clone()).prop_map(|(u, s)| Step::Refuse(u, s)),
+        1 => u.clone().prop_map(|u| Step::Refuse(u, 2)),
         1 => (u.clone(), s.clone()).prop_map(|(u, s)| Step::Begin(u, s)),
         1 => (u.clone(), s.clone()).prop_map(|(u, s)| Step::Remove(u, s)),
         1 => s.clone().prop_map(Step::Outage),

@@ -86,8 +86,8 @@ fn a_mass_expiry_is_held_and_forgotten_when_it_heals() {
     for number in 0..40 {
         world.play(day(2), Event::Changed(user(number), vec![broken(number, day(2))]));
     }
-    for number in 0..100 {
-        let at = day(2) + TimeDelta::minutes(i64::try_from(number).expect("a small number"));
+    for (number, minutes) in (0..100).zip(0..) {
+        let at = day(2) + TimeDelta::minutes(minutes);
         world.play(at, Event::Checked(user(number), Some(sweep)));
     }
     world.play(day(2) + TimeDelta::minutes(100), Event::SweepEnded(sweep));
