@@ -144,8 +144,8 @@ async fn next_mail(user: &UserId, config: &Config, link: &str, now: DateTime<Utc
     let zone = recipient.time_zone.or_else(|| config.schedules.values().next().map(|schedule| schedule.time_zone));
     let (at, list) = match when(&situation, &config.policy, zone.unwrap_or(Tz::UTC), now) {
         Ok(due) => due,
-        Err(why) if situation.open.is_empty() && store.last_check(user).await?.is_none() => {
-            return Ok(Next::Nothing(format!("the user was not checked yet ({why})")));
+        Err(_) if situation.open.is_empty() && store.last_check(user).await?.is_none() => {
+            return Ok(Next::Nothing("the user was not checked yet".to_owned()));
         }
         Err(why) => return Ok(Next::Nothing(why)),
     };

@@ -100,6 +100,9 @@ pub struct Message {
     pub ended: Vec<Alert>,
 }
 
+/// How long new alerts of a kind wait after that kind was told of.
+pub const GROUP_INTERVAL: Duration = Duration::from_secs(300);
+
 /// How alerts are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Telling {
@@ -128,7 +131,10 @@ impl Telling {
         let ended =
             alerts.iter().filter(|alert| alert.ended_at.is_some() && alert.told_at.is_some() && !alert.end_told);
         let ended: Vec<Alert> = ended.map(|alert| (*alert).clone()).collect();
-        let is_new = |alert: &&Alert| alert.told_at.is_none() && since(alert.since, self.group_wait);
+        // More of a kind that was told of just now can wait a little, or a sweep that finds one after the other tells each alone.
+        let last = alerts.iter().filter_map(|alert| alert.told_at).max();
+        let rested = last.is_none_or(|last| since(last, GROUP_INTERVAL.max(self.group_wait)));
+        let is_new = |alert: &&Alert| alert.told_at.is_none() && rested && since(alert.since, self.group_wait);
         let is_old = |alert: &&Alert| alert.told_at.is_some_and(|told| since(told, self.repeat_interval));
         let due = !ended.is_empty() || firing.iter().any(|alert| is_new(alert) || is_old(alert));
         due.then(|| Message { kind: kind.to_owned(), firing: firing.into_iter().cloned().collect(), ended })

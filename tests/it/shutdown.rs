@@ -60,7 +60,7 @@ async fn a_second_signal_leaves_at_once_and_the_work_is_picked_up() {
     world.simulator.set_faults(Faults::outage(FaultKind::Silent));
     world
         .until("requests hang", Duration::from_secs(20), || async {
-            (world.simulator.counters().faults > 20).then_some(())
+            (world.simulator.counters().faults > 12).then_some(())
         })
         .await;
     world.signal(first, Signal::SIGTERM);

@@ -102,7 +102,7 @@ pub(super) async fn a_trip_holds_an_incident_until_it_lets_go(db: &Db) {
     let (slack, _) = break_slot(db, "ann", "slack", None, at(1)).await;
     let trip = TripId(Uuid::now_v7());
     for (guard, expected) in
-        [("held", Some(Hold::Guard(trip))), ("discarded", Some(Hold::Discarded(trip))), ("released", None)]
+        [("held", Some(Hold::Guard(trip))), ("discarded", Some(Hold::Discarded(Some(trip)))), ("released", None)]
     {
         let tampered =
             format!("UPDATE auditor_incidents SET trip_id = '{trip}', guard = '{guard}' WHERE id = '{slack}'");

@@ -147,6 +147,8 @@ impl World {
     /// The installation as it is in this process, by a clock of one's own.
     pub(crate) async fn app_at(&self, clock: Arc<dyn Clock>) -> App {
         let environment = self.environment().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        // As the binary does it; another test of this process may have done so before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let config = config::Config::parse(None, environment).expect("the settings are valid");
         App { clock, ..App::connect(config).await.expect("everything answers") }
     }
