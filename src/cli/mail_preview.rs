@@ -20,7 +20,7 @@ use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::digest;
 use crate::domain::id::{NotificationId, UserId};
 use crate::domain::notification::Digest;
-use crate::domain::plan::{self, Listed, Situation};
+use crate::domain::plan::{self, Hold, Listed, Situation};
 use crate::domain::policy::Policy;
 use crate::domain::suppression::AddressHash;
 
@@ -140,7 +140,11 @@ async fn next_mail(user: &UserId, config: &Config, link: &str, now: DateTime<Utc
         bail!("the app has no user {:?}", show::plain(user.as_str()));
     };
     let address = recipient.email.as_ref().ok().map(AddressHash::of);
-    let situation = store.situation(user, address.as_ref(), None, now).await?;
+    let mut situation = store.situation(user, address.as_ref(), None, now).await?;
+    let held = situation.open.iter_mut().filter(|standing| !matches!(standing.hold, None | Some(Hold::Discarded(_))));
+    if held.map(|standing| standing.hold = None).count() > 0 {
+        hint!("some of it is held; this is what it says once it is released: see `explain`");
+    }
     let zone = recipient.time_zone.or_else(|| config.schedules.values().next().map(|schedule| schedule.time_zone));
     let (at, list) = match when(&situation, &config.policy, zone.unwrap_or(Tz::UTC), now) {
         Ok(due) => due,
