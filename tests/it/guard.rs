@@ -20,7 +20,8 @@ const MINUTES: Duration = Duration::from_secs(60);
 
 /// A town of users of which most have the app: it holds two fifths of all accounts.
 async fn town(users: u64) -> World {
-    let mix = Mix::default().with("healthy_one", 800).with("healthy_five", 100);
+    let mix = Mix::only(&["healthy_one", "healthy_three", "expired_permanent"]);
+    let mix = mix.with("healthy_one", 10).with("healthy_three", 10);
     let favourite = Some(Favourite { app: APP, percent_of_users: 78 });
     let population = PopulationSpec { seed: 7, users, mix, anchor: SystemClock.now(), favourite };
     let mut world = World::of(On::Servers, population).await;

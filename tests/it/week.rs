@@ -86,7 +86,7 @@ async fn a_week_of_mails_is_first_mail_day_three_day_ten_and_silence() {
             clock.advance(TimeDelta::milliseconds(20));
         }
     };
-    let (_, (), (per_day, got, healed_early, healed_late, late)) = tokio::join!(stages, ticking, story);
+    let ((), (), (per_day, got, healed_early, healed_late, late)) = tokio::join!(stages, ticking, story);
 
     assert_eq!((healed_early.len(), healed_late.len(), late.len()), (4, 5, 3));
     let late_healed = healed_late.iter().filter(|user| late.contains(user)).count();

@@ -315,7 +315,9 @@ async fn a_refused_key_reaches_the_operator_by_every_channel_and_so_does_its_end
         })
         .await;
     assert_eq!(resolved[0].header("webhook-id"), resolved[1].header("webhook-id"));
-    resolved.iter().for_each(|got| got.verify(SECRET));
+    for got in &resolved {
+        got.verify(SECRET);
+    }
     let logs = world.logs();
     assert!(logs.contains("alert.raised") && logs.contains("alert.ended"), "{logs}");
     for secret in ["s3cr3t", "ops@acme.example", "ak_of_another_project"] {

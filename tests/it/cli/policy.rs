@@ -67,7 +67,7 @@ async fn other_settings_are_compared_with_what_was_really_sent() {
     assert!(gmail.ends_with('0'), "{}", excluded.out);
     assert!(excluded.out.contains("What cannot be known"), "{}", excluded.out);
     assert!(excluded.out.lines().all(|line| line.chars().count() <= 120), "{}", excluded.out);
-    assert!(!excluded.shown().contains("@"), "ids only");
+    assert!(!excluded.shown().contains('@'), "ids only");
 
     let sent = place.mails();
     assert_eq!(sent, mailed.len(), "asking mails nobody");

@@ -50,6 +50,7 @@ impl Door {
         let listener = Listener::bind(anywhere, "http.public.listen", router).await.expect("a port is free");
         let url = format!("http://{}", listener.address().expect("it listens"));
         let stop = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "a test waits for it by itself")]
         let serving = tokio::task::spawn(listener.serve(stop.clone()));
         // A second installation is refused, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -217,7 +217,9 @@ pub(super) async fn auth_configs_that_are_off_and_dead_jobs_are_counted(db: &Db)
     for (name, accounts) in [("ann", 2), ("bob", 1)] {
         let mut changed: Vec<KnownAccount> =
             (0..accounts).map(|n| account(&format!("ca_{n}"), "slack", Status::Active)).collect();
-        changed.iter_mut().for_each(|known| known.account.auth_config_disabled = true);
+        for known in &mut changed {
+            known.account.auth_config_disabled = true;
+        }
         changed.push(account("ca_9", "gmail", Status::Active));
         written(
             db.record(&record_of(vec![UserRecord { changed, ..seen(name, None, at(0)) }], at(0))).await.expect("kept"),

@@ -85,9 +85,8 @@ pub(super) async fn an_incident_that_ended_is_held_or_was_discarded_is_refused(d
 }
 
 pub(super) async fn a_user_who_wants_none_is_refused(db: &Db) {
-    let time = |at: DateTime<Utc>| match db.url.starts_with("sqlite:") {
-        true => at.timestamp_micros().to_string(),
-        false => format!("'{}'", at.to_rfc3339()),
+    let time = |at: DateTime<Utc>| {
+        if db.url.starts_with("sqlite:") { at.timestamp_micros().to_string() } else { format!("'{}'", at.to_rfc3339()) }
     };
     for (name, toolkit, until, expected) in [
         ("ann", "", None, Begun::Refused),

@@ -138,9 +138,12 @@ pub(super) async fn suppressions_in_force_are_those_of_the_user_and_of_the_addre
         ("NULL", &*format!("'{}'", hash.as_str()), "bounce", None),
         ("NULL", "'another'", "bounce", None),
     ] {
-        let time = |at: DateTime<Utc>| match db.url.starts_with("sqlite:") {
-            true => at.timestamp_micros().to_string(),
-            false => format!("'{}'", at.to_rfc3339()),
+        let time = |at: DateTime<Utc>| {
+            if db.url.starts_with("sqlite:") {
+                at.timestamp_micros().to_string()
+            } else {
+                format!("'{}'", at.to_rfc3339())
+            }
         };
         let (until, now) = (until.map_or("NULL".to_owned(), time), time(at(0)));
         let row = format!(

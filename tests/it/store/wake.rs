@@ -1,5 +1,6 @@
 //! Looking again at users whose incidents are worth it.
 
+use connection_auditor::domain::incident::Resolution;
 use connection_auditor::domain::job::Job;
 use connection_auditor::domain::notification::{NotificationState, hold};
 use connection_auditor::domain::plan::Hold;
@@ -59,7 +60,6 @@ pub(super) async fn looks_are_those_of_the_user_and_of_what_is_open(db: &Db) {
     let looks = [(slack, Some(at(50))), (other, Some(at(50)))];
     settle_with(db, (made[0], held), &Settlement::Skipped("snoozed".into()), &looks, at(2)).await;
     assert_eq!(wake(db, at(60)).await.len(), 1, "ann");
-    use connection_auditor::domain::incident::Resolution;
     db.close_incidents_of(&user("bob"), Resolution::UserDeleted, at(65)).await.expect("closed");
     assert!(wake(db, at(99)).await.is_empty(), "what has ended is not looked at");
 }

@@ -149,7 +149,6 @@ enum Content {
 
 /// What is in a slot.
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each may be so whatever the others are")]
 struct Slot {
     accounts: u8,
     holds: Content,
