@@ -85,6 +85,7 @@ async fn told(world: &World, times: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes of both cores: run by hand, as tests/run guard:: -- --ignored"]
 async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_the_operator_is_told_once() {
     let mut world = town(MANY).await;
     // Longer than a chunk takes, as ten minutes are.
@@ -163,6 +164,7 @@ async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes of both cores: run by hand, as tests/run guard:: -- --ignored"]
 async fn on_the_first_day_too_and_a_release_mails_each_who_is_still_broken_once_the_first_few_first() {
     let mut world = town(MANY).await;
     world.simulator.expire_app(APP, SystemClock.now() - TimeDelta::days(3));
