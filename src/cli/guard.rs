@@ -138,7 +138,7 @@ async fn list(args: &ListArgs, store: &dyn Store) -> Outcome {
     } else {
         say!("{}", table(&trips));
     }
-    let holds = trips.iter().any(|trip| is_active(trip.state));
+    let holds = trips.iter().any(|trip| trip.state.holds());
     Ok(if holds { Exit::Found } else { Exit::Done })
 }
 
@@ -221,7 +221,7 @@ fn print(detail: &TripDetail) {
         }
         say!("\nSome of its users\n{sample}");
     }
-    if is_active(trip.state) {
+    if trip.state.holds() {
         say!(
             "\nIt lets go by itself once most of them work again. Otherwise:\n connection-auditor guard release {0}   \
              mail those that are still broken, the first {RAMP_FIRST} users first\n connection-auditor guard discard {0}   \
@@ -291,10 +291,6 @@ async fn discard(args: &DiscardArgs, store: &dyn Store) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn is_active(state: TripState) -> bool {
-    matches!(state, TripState::Tripped | TripState::Releasing)
-}
-
 /// The trip that is meant, whatever its state.
 async fn find(which: &Which, store: &dyn Store) -> anyhow::Result<Trip> {
     chosen(&which.trip, store.trips(false, TRIPS).await?)
@@ -303,7 +299,7 @@ async fn find(which: &Which, store: &dyn Store) -> anyhow::Result<Trip> {
 /// The trip that is meant, which must still hold something.
 async fn find_active(which: &Which, store: &dyn Store) -> anyhow::Result<Trip> {
     let trip = find(which, store).await?;
-    if !is_active(trip.state) {
+    if !trip.state.holds() {
         let when = trip.ended.as_ref().map(|(at, by)| format!(" {} by {by}", show::instant(*at))).unwrap_or_default();
         bail!("the trip {} is over: {}{when}", trip.id, trip.state.as_str());
     }
@@ -318,8 +314,8 @@ fn chosen(prefix: &str, trips: Vec<Trip>) -> anyhow::Result<Trip> {
         !wanted.is_empty() && (id.starts_with(&wanted) || id.replace('-', "").starts_with(&wanted))
     };
     let (mut found, others): (Vec<Trip>, Vec<Trip>) = trips.into_iter().partition(begins);
-    if found.len() > 1 && found.iter().filter(|trip| is_active(trip.state)).count() == 1 {
-        found.retain(|trip| is_active(trip.state));
+    if found.len() > 1 && found.iter().filter(|trip| trip.state.holds()).count() == 1 {
+        found.retain(|trip| trip.state.holds());
     }
     match found.len() {
         1 => found.pop().ok_or_else(|| anyhow::anyhow!("no trip")),
@@ -329,7 +325,7 @@ fn chosen(prefix: &str, trips: Vec<Trip>) -> anyhow::Result<Trip> {
 }
 
 fn named(trips: &[Trip]) -> String {
-    let active: Vec<Trip> = trips.iter().filter(|trip| is_active(trip.state)).cloned().collect();
+    let active: Vec<Trip> = trips.iter().filter(|trip| trip.state.holds()).cloned().collect();
     if active.is_empty() {
         "the guard holds nothing now".to_owned()
     } else {

@@ -288,7 +288,7 @@ impl World {
     pub(super) fn discard_all(&mut self) {
         let mut dropped = Vec::new();
         for trip in &mut self.trips {
-            if matches!(trip.state, TripState::Tripped | TripState::Releasing) {
+            if trip.state.holds() {
                 trip.state = TripState::Discarded;
                 dropped.push(trip.id);
             }

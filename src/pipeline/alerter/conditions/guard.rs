@@ -17,7 +17,7 @@ const PAUSED_FOR: TimeDelta = TimeDelta::hours(1);
 pub fn of_trips(trips: &[TripDetail], rules: &GuardRules, names: &AppNames) -> Vec<Suspicion> {
     trips
         .iter()
-        .filter(|detail| matches!(detail.trip.state, TripState::Tripped | TripState::Releasing))
+        .filter(|detail| detail.trip.state.holds())
         .map(|detail| {
             let subject = detail.trip.id.to_string();
             Suspicion::certain(kind::GUARD, subject, summary(detail, names), explained(detail, rules))
