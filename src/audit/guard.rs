@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::domain::clock::Clock;
 use crate::domain::guard::{Breadth, GuardRules, Leaf, Tripped, percent};
 use crate::domain::id::{AuthConfigId, SweepId, Toolkit, TripId};
-use crate::domain::port::{Broken, Count, Healthy, NewTrip, Store, StoreResult};
+use crate::domain::port::{Broken, Count, Healthy, LeafCount, NewTrip, Store, StoreResult};
 
 /// Judgements are not made more often than this.
 const SPACING: Duration = Duration::from_secs(1);
@@ -89,12 +89,23 @@ impl Guard {
 
     async fn judge_window(&self, since: DateTime<Utc>) -> StoreResult<Vec<Tripped>> {
         let broken = self.store.broken(&self.count(since, since, None)).await?;
-        if !self.may_trip(&broken) {
+        let held = self.held_beside(&broken).await?;
+        if !self.may_trip(&broken, &held) {
             return Ok(Vec::new());
         }
-        let healthy = Healthy { since, sweep: None, toolkit: None, enough: self.enough(&broken) };
+        let healthy = Healthy { since, sweep: None, toolkit: None, enough: self.enough(&broken, &held) };
         let healthy = self.store.healthy(&healthy).await?;
-        Ok(self.rules.judge(&leaves(&broken, &healthy), Breadth::Every))
+        Ok(self.rules.judge(&leaves(&broken, &held, &healthy), Breadth::Every))
+    }
+
+    /// What trips of single auth configs hold of the apps in which this is broken too.
+    async fn held_beside(&self, broken: &[Broken]) -> StoreResult<Vec<LeafCount>> {
+        if broken.iter().all(|broken| broken.broke == 0) {
+            return Ok(Vec::new());
+        }
+        let mut held = self.store.held_by_auth_config().await?;
+        held.retain(|held| broken.iter().any(|broken| broken.broke > 0 && broken.toolkit == held.0));
+        Ok(held)
     }
 
     async fn judge_cohort(&self, sweep: SweepId, since: DateTime<Utc>) -> StoreResult<Vec<Tripped>> {
@@ -105,15 +116,16 @@ impl Guard {
         let mut tripped = Vec::new();
         for (toolkit, broken) in apps {
             let Some(first) = broken.iter().filter_map(|broken| broken.unmailed_since).min() else { continue };
-            if !self.may_trip(&broken) {
+            let held = self.held_beside(&broken).await?;
+            if !self.may_trip(&broken, &held) {
                 continue;
             }
             let cohort = self.store.broken(&self.count(first, since, Some(sweep))).await?;
             let cohort: Vec<Broken> = cohort.into_iter().filter(|broken| broken.toolkit == toolkit).collect();
-            let enough = self.enough(&cohort);
+            let enough = self.enough(&cohort, &held);
             let healthy = Healthy { since: first, sweep: Some(sweep), toolkit: Some(&toolkit), enough };
             let healthy = self.store.healthy(&healthy).await?;
-            tripped.extend(self.rules.judge(&leaves(&cohort, &healthy), Breadth::UpToToolkits));
+            tripped.extend(self.rules.judge(&leaves(&cohort, &held, &healthy), Breadth::UpToToolkits));
         }
         Ok(tripped)
     }
@@ -137,18 +149,19 @@ impl Guard {
     }
 
     /// Whether anything at all could trip; if not, nothing healthy needs counting.
-    fn may_trip(&self, broken: &[Broken]) -> bool {
+    fn may_trip(&self, broken: &[Broken], held: &[LeafCount]) -> bool {
         let broke: u64 = broken.iter().map(|broken| broken.broke).sum();
         let backlog: u64 = broken.iter().map(|broken| broken.backlog).sum();
-        broke.max(backlog) >= self.rules.min_incidents
+        broke.max(backlog) >= self.rules.min_incidents || !held.is_empty()
     }
 
-    fn enough(&self, broken: &[Broken]) -> u64 {
-        self.rules.enough_healthy(broken.iter().map(|broken| broken.broke + broken.backlog).sum())
+    fn enough(&self, broken: &[Broken], held: &[LeafCount]) -> u64 {
+        let free: u64 = broken.iter().map(|broken| broken.broke + broken.backlog).sum();
+        self.rules.enough_healthy(free + held.iter().map(|held| held.2).sum::<u64>())
     }
 }
 
-fn leaves(broken: &[Broken], healthy: &[(Toolkit, AuthConfigId, u64)]) -> Vec<Leaf> {
+fn leaves(broken: &[Broken], held: &[LeafCount], healthy: &[LeafCount]) -> Vec<Leaf> {
     let mut leaves: BTreeMap<(String, String), Leaf> = BTreeMap::new();
     let mut leaf = |toolkit: &Toolkit, auth_config: &AuthConfigId, count: &dyn Fn(&mut Leaf)| {
         let (toolkit, auth_config) = (toolkit.to_string(), auth_config.to_string());
@@ -160,6 +173,9 @@ fn leaves(broken: &[Broken], healthy: &[(Toolkit, AuthConfigId, u64)]) -> Vec<Le
             leaf.broke += broke;
             leaf.backlog += backlog;
         });
+    }
+    for (toolkit, auth_config, count) in held {
+        leaf(toolkit, auth_config, &|leaf| leaf.held += count);
     }
     for (toolkit, auth_config, count) in healthy {
         leaf(toolkit, auth_config, &|leaf| leaf.healthy += count);

@@ -4,8 +4,10 @@
 //! and none of their owners can do anything about it. Before mails leave, what broke is compared with what was found healthy,
 //! from narrow scopes to wide ones; where too large a share broke, nobody is mailed until it passes or the operator decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::iter::Sum;
+use std::ops::Add;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -133,7 +135,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// What was counted of one app through one auth config. Incidents that a trip holds, or has released, are in none of these.
+/// What was counted of one app through one auth config. Incidents that a trip has let go are in none of these.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Leaf {
     /// The app.
@@ -146,6 +148,8 @@ pub struct Leaf {
     pub backlog: u64,
     /// Slots that a check found healthy within the window.
     pub healthy: u64,
+    /// Broken slots that a trip of just this app and auth config holds; they are not in `broke`.
+    pub held: u64,
 }
 
 /// A scope of which too large a share broke.
@@ -172,6 +176,41 @@ fn share(broken: u64, healthy: u64) -> f64 {
     if broken == 0 { 0.0 } else { broken as f64 / (broken + healthy) as f64 }
 }
 
+/// Broken and healthy slots.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    broken: u64,
+    healthy: u64,
+}
+
+impl Counted {
+    fn of(leaf: &Leaf) -> Self {
+        Self { broken: leaf.broke + leaf.held, healthy: leaf.healthy }
+    }
+
+    fn share(self) -> f64 {
+        share(self.broken, self.healthy)
+    }
+
+    fn tripped(self, scope: Scope) -> Tripped {
+        Tripped { scope, broken: self.broken, healthy: self.healthy }
+    }
+}
+
+impl Add for Counted {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { broken: self.broken + other.broken, healthy: self.healthy + other.healthy }
+    }
+}
+
+impl Sum for Counted {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
+}
+
 /// Which counts are judged together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Breadth {
@@ -191,48 +230,54 @@ impl GuardRules {
     }
 
     /// Which scopes trip, from narrow to wide: what a narrower scope holds counts in no wider one.
+    ///
+    /// Where one auth config of an app trips, or has tripped, and the rest of the app is broken in the same measure, the app
+    /// trips as a whole, however few that rest is: its users would be mailed about an app that nobody can reconnect.
     #[must_use]
     pub fn judge(&self, leaves: &[Leaf], breadth: Breadth) -> Vec<Tripped> {
         let mut tripped = Vec::new();
-        let mut held: BTreeSet<(&str, &str)> = BTreeSet::new();
-        let mut toolkits: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
+        let mut apps: BTreeMap<&str, Vec<&Leaf>> = BTreeMap::new();
         for leaf in leaves {
-            let scope = || Scope::AuthConfig {
-                toolkit: leaf.toolkit.as_str().into(),
-                auth_config: leaf.auth_config.as_str().into(),
-            };
-            if self.trips(leaf.broke, leaf.healthy, self.max_share) {
-                tripped.push(Tripped { scope: scope(), broken: leaf.broke, healthy: leaf.healthy });
-                held.insert((&leaf.toolkit, &leaf.auth_config));
-            }
-            let (broke, backlog, healthy) = toolkits.entry(&leaf.toolkit).or_default();
-            if !held.contains(&(leaf.toolkit.as_str(), leaf.auth_config.as_str())) {
-                *broke += leaf.broke;
-            }
-            *backlog += leaf.backlog;
-            *healthy += leaf.healthy;
+            apps.entry(&leaf.toolkit).or_default().push(leaf);
         }
-        let (mut broke_in_all, mut healthy_in_all) = (0, 0);
-        for (toolkit, (broke, backlog, healthy)) in toolkits {
+        let mut left = Counted::default();
+        for (toolkit, leaves) in apps {
             let toolkit = || Toolkit::from(toolkit);
-            if self.trips(backlog, healthy, self.max_share_first) {
-                tripped.push(Tripped { scope: Scope::Backlog { toolkit: toolkit() }, broken: backlog, healthy });
+            let all: Counted = leaves.iter().map(|leaf| Counted::of(leaf)).sum();
+            let backlog = Counted { broken: leaves.iter().map(|leaf| leaf.backlog).sum(), ..all };
+            if self.trips(backlog, self.max_share_first) {
+                tripped.push(backlog.tripped(Scope::Backlog { toolkit: toolkit() }));
             }
-            if self.trips(broke, healthy, self.max_share) {
-                tripped.push(Tripped { scope: Scope::Toolkit { toolkit: toolkit() }, broken: broke, healthy });
-            } else {
-                broke_in_all += broke;
+            let (narrow, rest): (Vec<&Leaf>, Vec<&Leaf>) =
+                leaves.into_iter().partition(|leaf| leaf.held > 0 || self.trips(Counted::of(leaf), self.max_share));
+            let gone: Counted = narrow.iter().map(|leaf| Counted::of(leaf)).sum();
+            let rest: Counted = rest.into_iter().map(Counted::of).sum();
+            let free = Counted { healthy: all.healthy, ..rest };
+            if self.trips(free, self.max_share) || self.has_spread(gone, rest) {
+                tripped.push(all.tripped(Scope::Toolkit { toolkit: toolkit() }));
+                left.healthy += all.healthy;
+                continue;
             }
-            healthy_in_all += healthy;
+            let fresh = narrow.into_iter().filter(|leaf| leaf.held == 0);
+            tripped.extend(fresh.map(|leaf| {
+                let auth_config = leaf.auth_config.as_str().into();
+                Counted::of(leaf).tripped(Scope::AuthConfig { toolkit: toolkit(), auth_config })
+            }));
+            left = left + free;
         }
-        if breadth == Breadth::Every && self.trips(broke_in_all, healthy_in_all, self.max_share) {
-            tripped.push(Tripped { scope: Scope::All, broken: broke_in_all, healthy: healthy_in_all });
+        if breadth == Breadth::Every && self.trips(left, self.max_share) {
+            tripped.push(left.tripped(Scope::All));
         }
         tripped
     }
 
-    fn trips(&self, broken: u64, healthy: u64, max_share: f64) -> bool {
-        broken >= self.min_incidents.max(1) && share(broken, healthy) > max_share
+    /// Whether what is left of an app, beside the auth configs that tripped, fares no better than they do.
+    fn has_spread(&self, gone: Counted, rest: Counted) -> bool {
+        gone.broken > 0 && rest.share() > self.max_share.max(gone.share() / 2.0)
+    }
+
+    fn trips(&self, counted: Counted, max_share: f64) -> bool {
+        counted.broken >= self.min_incidents.max(1) && counted.share() > max_share
     }
 
     /// Whether a trip is over by itself: of the slots in it, few are still broken at their latest check.
@@ -255,7 +300,7 @@ pub enum TripState {
     Released,
     /// Nothing of it is mailed about, ever.
     Discarded,
-    /// A new trip of the same scope took over what was still held.
+    /// Another trip, of the same scope or of the whole app, took over what was still held.
     Stopped,
 }
 

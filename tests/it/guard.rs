@@ -18,10 +18,11 @@ const APP: &str = "slack";
 const MANY: u64 = 20_000;
 const MINUTES: Duration = Duration::from_secs(60);
 
-/// A town of users of which most have the app: it holds two fifths of all accounts.
+/// A town of users of which most have the app: it holds two fifths of all accounts. Some few have it through another auth
+/// config than the others, fewer in half a sweep than the guard needs to see to hold them by themselves.
 async fn town(users: u64) -> World {
-    let mix = Mix::only(&["healthy_one", "healthy_three", "expired_permanent"]);
-    let mix = mix.with("healthy_one", 10).with("healthy_three", 10);
+    let mix = Mix::only(&["healthy_one", "healthy_three", "healthy_five", "expired_permanent"]);
+    let mix = mix.with("healthy_one", 10).with("healthy_three", 10).with("healthy_five", 1);
     let favourite = Some(Favourite { app: APP, percent_of_users: 78 });
     let population = PopulationSpec { seed: 7, users, mix, anchor: SystemClock.now(), favourite };
     let mut world = World::of(On::Servers, population).await;
@@ -109,7 +110,6 @@ async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_
     let ended = world.settled(sweep, 5 * MINUTES).await;
     assert_eq!(ended.state, SweepState::Completed);
     assert_only_the_app(&active(&world).await);
-    let all = world.smtp.count();
     // Those of the first half whose app broke by itself were mailed before it went away; of the others nobody is.
     let early: Vec<_> =
         world.mails(before).into_iter().filter(|mail| mail.links.iter().any(|(app, _)| app == APP)).collect();
@@ -124,20 +124,15 @@ async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_
     assert_eq!(missing, Vec::<&UserId>::new(), "everybody is told of the other apps");
     told(&world, 1).await;
 
-    // At the end of the next sweep too, which sees all of it.
-    world.settled(world.sweep_now().await, 5 * MINUTES).await;
-    assert_only_the_app(&active(&world).await);
-    assert_eq!(about_the_app(&world, all), 0);
-    let held: u64 = active(&world).await.iter().map(|trip| trip.users).sum();
-    assert!(held > MANY / 2, "{held} users are held back");
-
-    // And a week later: what has left the window has not recovered.
+    // A week later, in a sweep that sees all of it: what has left the window has not recovered.
     let skip = world.smtp.count();
     world.age(TimeDelta::days(7)).await;
     let broken = world.simulator.break_some(50);
     world.settled(world.sweep_now().await, 5 * MINUTES).await;
     assert_only_the_app(&active(&world).await);
     assert_eq!(about_the_app(&world, skip), 0);
+    let held: u64 = active(&world).await.iter().map(|trip| trip.users).sum();
+    assert!(held > MANY / 2, "{held} users are held back");
     let got: BTreeSet<UserId> = world.mails(skip).into_iter().map(|mail| mail.to).collect();
     let missing: Vec<_> = expected(&world, &broken).into_keys().filter(|user| !got.contains(user)).collect();
     assert_eq!(missing, Vec::<UserId>::new(), "everybody is told of the other apps");

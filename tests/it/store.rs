@@ -259,6 +259,7 @@ on_both! {
         a_ramp_lets_the_first_few_go_in_the_order_of_ids,
         a_ramp_that_leaves_no_rest_is_over_at_once,
         a_new_trip_stops_a_release_and_takes_over_the_rest,
+        a_trip_of_an_app_goes_on_with_those_of_its_auth_configs,
         what_is_discarded_is_never_mailed_about,
         thousands_are_released_as_are_few,
         thousands_are_discarded_as_are_few,

@@ -192,7 +192,7 @@ impl Facts {
         let released = self.trail.guarded.iter().any(|(_, became, one)| one.id == trip.id && became == "released");
         let text = match trip.state {
             TripState::Discarded => format!("the trip was discarded ({by}): nobody is mailed about {held}"),
-            TripState::Stopped => "a new trip of the same scope took over".to_owned(),
+            TripState::Stopped => "another trip took over".to_owned(),
             _ if released => format!("the outage guard let go of {held} ({by})"),
             _ => format!("the trip is being released ({by})"),
         };

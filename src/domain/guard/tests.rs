@@ -5,7 +5,12 @@ use rstest::rstest;
 use super::*;
 
 fn leaf(toolkit: &str, auth_config: &str, broke: u64, backlog: u64, healthy: u64) -> Leaf {
-    Leaf { toolkit: toolkit.to_owned(), auth_config: auth_config.to_owned(), broke, backlog, healthy }
+    Leaf { toolkit: toolkit.to_owned(), auth_config: auth_config.to_owned(), broke, backlog, healthy, held: 0 }
+}
+
+/// A leaf whose trip holds so many.
+fn held(toolkit: &str, auth_config: &str, held: u64, healthy: u64) -> Leaf {
+    Leaf { held, ..leaf(toolkit, auth_config, 0, 0, healthy) }
 }
 
 fn judged(leaves: &[Leaf], breadth: Breadth) -> Vec<(String, u64, u64)> {
@@ -75,20 +80,47 @@ fn what_an_app_holds_does_not_count_in_all() {
 }
 
 #[test]
-fn a_wider_scope_still_trips_on_what_the_narrower_left() {
+fn an_app_of_which_more_trips_than_one_auth_config_trips_as_a_whole() {
     let leaves =
         [leaf("slack", "ac_1", 100, 0, 10), leaf("slack", "ac_2", 15, 0, 10), leaf("slack", "ac_3", 15, 0, 10)];
-    let expected = [("slack through ac_1".to_owned(), 100, 10), ("slack".to_owned(), 30, 30)];
-    assert_eq!(judged(&leaves, Breadth::Every), expected);
+    assert_eq!(judged(&leaves, Breadth::Every), [("slack".to_owned(), 130, 30)]);
+}
+
+#[rstest]
+#[case::of_one(1, 0, true)]
+#[case::half_as_badly(3, 3, true)]
+#[case::less_than_half_as_badly(2, 3, false)]
+#[case::not_at_all(0, 5, false)]
+#[case::nobody_is_left(0, 0, false)]
+fn a_small_rest_of_an_app_is_held_with_the_auth_config_that_trips_if_it_fares_as_badly(
+    #[case] broke: u64,
+    #[case] healthy: u64,
+    #[case] whole: bool,
+) {
+    let rest = || leaf("slack", "ac_2", broke, 0, healthy);
+    let first = [leaf("slack", "ac_1", 90, 0, 10), rest()];
+    let expected =
+        if whole { ("slack".to_owned(), 90 + broke, 10 + healthy) } else { ("slack through ac_1".to_owned(), 90, 10) };
+    assert_eq!(judged(&first, Breadth::Every), [expected.clone()]);
+    assert_eq!(judged(&first, Breadth::UpToToolkits), [expected.clone()]);
+    // And later, when the trip stands and holds them.
+    let later = [held("slack", "ac_1", 90, 10), rest()];
+    let expected = if whole { vec![expected] } else { vec![] };
+    assert_eq!(judged(&later, Breadth::Every), expected);
+    assert_eq!(judged(&later, Breadth::UpToToolkits), expected);
+}
+
+#[test]
+fn what_is_held_of_one_app_says_nothing_of_another() {
+    let leaves = [held("slack", "ac_1", 90, 10), leaf("gmail", "ac_2", 3, 0, 3)];
+    assert_eq!(judged(&leaves, Breadth::Every), []);
 }
 
 #[test]
 fn the_healthy_of_a_held_scope_still_speak_for_the_wider_one() {
-    // 20 of 210 are below a tenth only with the healthy ones of the auth config that tripped.
-    let leaves = [leaf("slack", "ac_1", 20, 0, 100), leaf("slack", "ac_2", 20, 0, 100)];
-    assert_eq!(scopes(&leaves), ["slack through ac_1", "slack through ac_2"]);
+    // 25 of 265 are below a tenth only with the healthy ones of the auth config that tripped; and they fare better than it.
     let leaves =
-        [leaf("slack", "ac_1", 30, 0, 100), leaf("slack", "ac_2", 10, 0, 50), leaf("slack", "ac_3", 10, 0, 50)];
+        [leaf("slack", "ac_1", 80, 0, 100), leaf("slack", "ac_2", 13, 0, 70), leaf("slack", "ac_3", 12, 0, 70)];
     assert_eq!(scopes(&leaves), ["slack through ac_1"]);
 }
 

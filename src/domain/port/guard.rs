@@ -19,13 +19,16 @@ pub trait GuardStore: Send + Sync + 'static {
     async fn broken(&self, count: &Count) -> StoreResult<Vec<Broken>>;
     /// Healthy slots by app and auth config: an account that works, of a user whose accounts were read in full since then. Each is
     /// counted up to `enough`.
-    async fn healthy(&self, healthy: &Healthy<'_>) -> StoreResult<Vec<(Toolkit, AuthConfigId, u64)>>;
+    async fn healthy(&self, healthy: &Healthy<'_>) -> StoreResult<Vec<LeafCount>>;
+    /// Open incidents that *tripped* trips of one auth config hold, unfinished ones left out.
+    async fn held_by_auth_config(&self) -> StoreResult<Vec<LeafCount>>;
     /// Sweeps of which incidents that were opened since then are open, free and not mailed about yet.
     async fn sweeps_with_unmailed(&self, since: DateTime<Utc>) -> StoreResult<Vec<SweepId>>;
     /// Holds every free open incident in the scope of a trip in state *tripped*. Returns how many.
     async fn hold_tripped(&self, window: chrono::TimeDelta) -> StoreResult<u64>;
     /// Notes a trip and holds what is in its scope, in one transaction. A *releasing* trip of the same scope is *stopped*, and what it
-    /// still holds moves here. `false` if the scope has a *tripped* one already.
+    /// still holds moves here. A trip of a whole app does the same with the trips of its auth configs; the oldest *tripped* one of these
+    /// is not stopped but becomes the new one, so that its history goes on. `false` if the scope has a *tripped* one already.
     async fn trip(&self, trip: &NewTrip, now: DateTime<Utc>) -> StoreResult<bool>;
     /// Trips, newest first: those that hold something (*tripped*, *releasing*), or all.
     async fn trips(&self, active: bool, limit: u32) -> StoreResult<Vec<Trip>>;
@@ -39,6 +42,9 @@ pub trait GuardStore: Send + Sync + 'static {
     /// are skipped as *discarded*. Returns how many incidents; `None` as [`Self::release_trip`].
     async fn discard_trip(&self, id: TripId, by: &str, now: DateTime<Utc>) -> StoreResult<Option<u64>>;
 }
+
+/// How many there are of an app, through an auth config.
+pub type LeafCount = (Toolkit, AuthConfigId, u64);
 
 /// Which incidents are counted.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ mod trail;
 
 pub use alerts::{AlertStore, ClaimedMessage, MessageEnd, VitalSigns};
 pub use checks::{CheckOutcome, CheckStore, ClaimedCheck, Record, Recorded, ToolkitName, UserRecord};
-pub use guard::{Broken, Count, GuardStore, Healthy, NewTrip, Release, Released, TripDetail};
+pub use guard::{Broken, Count, GuardStore, Healthy, LeafCount, NewTrip, Release, Released, TripDetail};
 pub use notifications::{Begun, NotificationStore, Sending, Settled, Settlement};
 pub use outbox::{DeadJob, DeadJobStore, Horizon, OutboxStore};
 pub use queue::{Depth, Entry, Handled, JobHandler, JobStore, QueueError, QueueResult};

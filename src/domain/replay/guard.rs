@@ -76,7 +76,8 @@ impl World {
     fn judge_count(&mut self, count: &Count, breadth: Breadth) {
         let leaves = self.leaves(count);
         let broken: u64 = leaves.iter().map(|leaf| leaf.broke + leaf.backlog).sum();
-        if broken < self.rules.guard.min_incidents.max(1) {
+        let held = leaves.iter().any(|leaf| leaf.held > 0);
+        if broken == 0 || (broken < self.rules.guard.min_incidents.max(1) && !held) {
             return;
         }
         let leaves = self.with_healthy(leaves, count);
@@ -93,8 +94,15 @@ impl World {
         let mut leaves: BTreeMap<(&str, &str), Leaf> = BTreeMap::new();
         for row in self.open.iter().filter_map(|id| self.incidents.get(id)) {
             let (incident, slot) = (&row.incident, &row.incident.slot);
+            if incident.kind == IncidentKind::Unfinished {
+                continue;
+            }
+            let of_app = count.of.as_ref().is_none_or(|of| slot.toolkit == of.1);
+            if of_app && self.is_held_narrowly(row) {
+                leaves.entry((slot.toolkit.as_str(), slot.auth_config.as_str())).or_insert_with(|| leaf(slot)).held +=
+                    1;
+            }
             let counts = row.held.is_none()
-                && incident.kind != IncidentKind::Unfinished
                 && incident.opened_at >= count.opened_since
                 && count.admits(row.sweep, &slot.toolkit);
             if !counts {
@@ -108,6 +116,13 @@ impl World {
             }
         }
         leaves.into_values().collect()
+    }
+
+    /// Whether a trip of one auth config holds it.
+    fn is_held_narrowly(&self, row: &Row) -> bool {
+        let narrow =
+            |trip: &&TripRow| trip.state == TripState::Tripped && matches!(trip.scope, Scope::AuthConfig { .. });
+        self.trips.iter().filter(narrow).any(|trip| row.held.is_some_and(|held| held.is_held_by(trip.id)))
     }
 
     fn with_healthy(&self, leaves: Vec<Leaf>, count: &Count) -> Vec<Leaf> {
@@ -151,9 +166,17 @@ impl World {
         if self.trips.iter().any(|trip| trip.state == TripState::Tripped && trip.scope == tripped.scope) {
             return;
         }
-        let id = TripId(self.fresh());
+        let id = match self.widened(&tripped.scope) {
+            Some(id) => id,
+            None => {
+                let (id, scope) = (TripId(self.fresh()), tripped.scope.clone());
+                self.trips.push(TripRow { id, scope, at: self.now, state: TripState::Tripped, ramp_at: None });
+                id
+            }
+        };
         for old in &mut self.trips {
-            if old.state == TripState::Releasing && old.scope == tripped.scope {
+            let same = old.state == TripState::Releasing && old.scope == tripped.scope;
+            if old.id != id && (same || (old.state.holds() && is_part_of(&old.scope, &tripped.scope))) {
                 old.state = TripState::Stopped;
                 let holdings = self.incidents.values_mut().filter_map(|row| row.held.as_mut());
                 for holding in holdings.filter(|holding| holding.is_held_by(old.id)) {
@@ -161,8 +184,15 @@ impl World {
                 }
             }
         }
-        self.trips.push(TripRow { id, scope: tripped.scope, at: self.now, state: TripState::Tripped, ramp_at: None });
         self.hold_tripped();
+    }
+
+    /// The oldest trip of an auth config of the app that trips, which goes on as that of the app.
+    fn widened(&mut self, scope: &Scope) -> Option<TripId> {
+        let narrow = |trip: &&mut TripRow| trip.state == TripState::Tripped && is_part_of(&trip.scope, scope);
+        let oldest = self.trips.iter_mut().find(narrow)?;
+        oldest.scope = scope.clone();
+        Some(oldest.id)
     }
 
     /// Holds every free open incident in the scope of a trip that holds.
@@ -302,6 +332,11 @@ impl World {
             one.state = State::Over;
         }
     }
+}
+
+/// Whether the one is an auth config of the app that the other is.
+fn is_part_of(narrow: &Scope, wide: &Scope) -> bool {
+    matches!((narrow, wide), (Scope::AuthConfig { toolkit, .. }, Scope::Toolkit { toolkit: app }) if toolkit == app)
 }
 
 fn leaf(slot: &Slot) -> Leaf {

@@ -243,7 +243,7 @@ pub(super) async fn a_trip_holds_its_scope_and_what_comes_into_it(db: &Db) {
 
 pub(super) async fn a_scope_has_one_trip_at_a_time(db: &Db) {
     let scopes =
-        [auth_config("slack", "ac_1"), toolkit("slack"), Scope::All, Scope::Backlog { toolkit: "slack".into() }];
+        [toolkit("slack"), auth_config("slack", "ac_1"), Scope::All, Scope::Backlog { toolkit: "slack".into() }];
     let mut ids = Vec::new();
     for (second, scope) in (0..).zip(&scopes) {
         ids.push(trip(db, scope.clone(), at(second)).await);
@@ -372,6 +372,38 @@ pub(super) async fn a_new_trip_stops_a_release_and_takes_over_the_rest(db: &Db) 
     assert_eq!((new.state, new.held, new.slots), (TripState::Tripped, 3, 3));
     assert_eq!(release(db, first, None, at(99)).await, None);
     assert_eq!(db.trips(true, 9).await.expect("listed"), [new]);
+}
+
+pub(super) async fn a_trip_of_an_app_goes_on_with_those_of_its_auth_configs(db: &Db) {
+    for (name, auth_config) in [("ann", "ac_1"), ("bob", "ac_2"), ("cid", "ac_3"), ("dan", "ac_4")] {
+        broke(db, name, ("slack", auth_config), at(0)).await;
+    }
+    broke(db, "eve", ("gmail", "ac_5"), at(0)).await;
+    let oldest = trip(db, auth_config("slack", "ac_1"), at(1)).await;
+    let second = trip(db, auth_config("slack", "ac_2"), at(2)).await;
+    let releasing = trip(db, auth_config("slack", "ac_3"), at(2)).await;
+    release(db, releasing, Some((0, at(99))), at(3)).await.expect("it held something");
+    let other = trip(db, auth_config("gmail", "ac_5"), at(2)).await;
+    let held = |toolkit: &str, auth_config: &str| (toolkit.into(), auth_config.into(), 1);
+    let narrow = db.held_by_auth_config().await.expect("counted");
+    assert_eq!(narrow, [held("gmail", "ac_5"), held("slack", "ac_1"), held("slack", "ac_2")], "tripped ones alone");
+
+    let app = NewTrip {
+        id: TripId(Uuid::now_v7()),
+        tripped: Tripped { scope: toolkit("slack"), broken: 40, healthy: 2 },
+        window: DAY,
+    };
+    assert!(db.trip(&app, at(4)).await.expect("noted"));
+    assert!(!db.trip(&NewTrip { id: TripId(Uuid::now_v7()), ..app }, at(5)).await.expect("noted"), "it has one");
+    let whole = read(db, oldest).await;
+    assert_eq!((whole.tripped.scope, whole.state, whole.tripped_at), (toolkit("slack"), TripState::Tripped, at(1)));
+    assert_eq!((whole.tripped.broken, whole.tripped.healthy, whole.held), (40, 2, 4), "the free one too");
+    for id in [second, releasing] {
+        let stopped = read(db, id).await;
+        assert_eq!((stopped.state, stopped.held), (TripState::Stopped, 0));
+    }
+    assert_eq!(read(db, other).await.state, TripState::Tripped);
+    assert_eq!(db.held_by_auth_config().await.expect("counted"), [held("gmail", "ac_5")]);
 }
 
 pub(super) async fn what_is_discarded_is_never_mailed_about(db: &Db) {

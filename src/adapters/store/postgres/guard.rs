@@ -12,9 +12,11 @@ use crate::adapters::store::case::{BrokenRow, ScopeRow, TripRow, at_most, ids, m
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{At, Id, rows};
 use crate::adapters::store::write::clean;
-use crate::domain::guard::Trip;
+use crate::domain::guard::{Scope, Trip};
 use crate::domain::id::{AccountId, AuthConfigId, SweepId, Toolkit, TripId, UserId};
-use crate::domain::port::{Broken, Count, GuardStore, Healthy, NewTrip, Release, Released, StoreResult, TripDetail};
+use crate::domain::port::{
+    Broken, Count, GuardStore, Healthy, LeafCount, NewTrip, Release, Released, StoreResult, TripDetail,
+};
 
 #[async_trait]
 impl GuardStore for PostgresStore {
@@ -46,7 +48,7 @@ impl GuardStore for PostgresStore {
         Ok(broken.into_iter().map(Broken::from).collect())
     }
 
-    async fn healthy(&self, healthy: &Healthy<'_>) -> StoreResult<Vec<(Toolkit, AuthConfigId, u64)>> {
+    async fn healthy(&self, healthy: &Healthy<'_>) -> StoreResult<Vec<LeafCount>> {
         // From one app and auth config straight to the next, and no further into any of them than is asked for: what is counted
         // is few however many accounts there are.
         let counted: Vec<(String, String, i64)> = sqlx::query_as(
@@ -86,6 +88,23 @@ impl GuardStore for PostgresStore {
             .collect())
     }
 
+    async fn held_by_auth_config(&self) -> StoreResult<Vec<LeafCount>> {
+        let held: Vec<(String, String, i64)> = sqlx::query_as(
+            "-- held_by_auth_config
+             SELECT i.toolkit, i.auth_config, count(*) AS slots FROM auditor_trips AS t
+             JOIN auditor_incidents AS i ON i.trip_id = t.id AND i.guard = 'held'
+             WHERE t.state = 'tripped' AND t.scope = 'auth_config' AND i.resolved_at IS NULL AND i.kind <> 'unfinished'
+             GROUP BY i.toolkit, i.auth_config ORDER BY i.toolkit, i.auth_config",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("counting what trips of auth configs hold"))?;
+        Ok(held
+            .into_iter()
+            .map(|(toolkit, auth_config, slots)| (Toolkit::new(toolkit), AuthConfigId::new(auth_config), rows(slots)))
+            .collect())
+    }
+
     async fn sweeps_with_unmailed(&self, since: DateTime<Utc>) -> StoreResult<Vec<SweepId>> {
         let sweeps: Vec<Id> = sqlx::query_scalar(
             "-- sweeps_with_unmailed
@@ -116,13 +135,15 @@ impl GuardStore for PostgresStore {
     async fn trip(&self, trip: &NewTrip, now: DateTime<Utc>) -> StoreResult<bool> {
         let action = "noting that the guard tripped";
         let mut transaction = self.pool.begin().await.map_err(failed(action))?;
-        if !insert_trip(&mut transaction, trip, now).await.map_err(failed(action))? {
-            return Ok(false);
-        }
-        let stopped = stop_releasing(&mut transaction, trip, now).await.map_err(failed(action))?;
+        let id = match widen(&mut transaction, trip).await.map_err(failed(action))? {
+            Some(id) => id,
+            None if insert_trip(&mut transaction, trip, now).await.map_err(failed(action))? => Id(trip.id.0),
+            None => return Ok(false),
+        };
+        let stopped = stop_others(&mut transaction, id, now).await.map_err(failed(action))?;
         let trips = tripped(&mut transaction).await.map_err(failed(action))?;
         if !stopped.is_empty() {
-            take_over(&mut transaction, &stopped, trip.id).await.map_err(failed(action))?;
+            take_over(&mut transaction, &stopped, id).await.map_err(failed(action))?;
         }
         hold(&mut transaction, &trips, trip.window).await.map_err(failed(action))?;
         transaction.commit().await.map_err(failed(action))?;
@@ -263,23 +284,44 @@ async fn insert_trip(connection: &mut PgConnection, trip: &NewTrip, now: DateTim
     Ok(inserted.rows_affected() == 1)
 }
 
-/// Stops the release of earlier trips of the same scope.
-async fn stop_releasing(connection: &mut PgConnection, trip: &NewTrip, now: DateTime<Utc>) -> sqlx::Result<Vec<Id>> {
+/// A trip of a whole app goes on with the oldest trip of one of its auth configs, if there is one.
+async fn widen(connection: &mut PgConnection, trip: &NewTrip) -> sqlx::Result<Option<Id>> {
+    let Scope::Toolkit { toolkit } = &trip.tripped.scope else { return Ok(None) };
     sqlx::query_scalar(
-        "-- stop_releasing
+        "-- widen_trip
+         UPDATE auditor_trips SET scope = 'toolkit', auth_config = '', broken = $2, healthy = $3
+         WHERE id = (
+             SELECT id FROM auditor_trips WHERE state = 'tripped' AND scope = 'auth_config' AND toolkit = $1
+             ORDER BY tripped_at, id LIMIT 1 FOR UPDATE)
+             AND NOT EXISTS (
+                 SELECT 1 FROM auditor_trips WHERE state = 'tripped' AND scope = 'toolkit' AND toolkit = $1)
+         RETURNING id",
+    )
+    .bind(clean(toolkit.as_str()))
+    .bind(at_most(trip.tripped.broken))
+    .bind(at_most(trip.tripped.healthy))
+    .fetch_optional(connection)
+    .await
+}
+
+/// Stops what this trip takes over: releases of its scope, and of an app all trips of its auth configs.
+async fn stop_others(connection: &mut PgConnection, by: Id, now: DateTime<Utc>) -> sqlx::Result<Vec<Id>> {
+    sqlx::query_scalar(
+        "-- stop_others
          UPDATE auditor_trips AS t SET state = 'stopped', ended_at = $2, ended_by = 'tripped again', ramp_at = NULL
-         FROM auditor_trips AS n WHERE n.id = $1 AND t.state = 'releasing' AND t.scope = n.scope
-             AND t.toolkit = n.toolkit AND t.auth_config = n.auth_config
+         FROM auditor_trips AS n WHERE n.id = $1 AND t.id <> n.id AND t.toolkit = n.toolkit AND (
+             (t.state = 'releasing' AND t.scope = n.scope AND t.auth_config = n.auth_config)
+             OR (t.state IN ('tripped', 'releasing') AND t.scope = 'auth_config' AND n.scope = 'toolkit'))
          RETURNING t.id",
     )
-    .bind(Id(trip.id.0))
+    .bind(by)
     .bind(At(now))
     .fetch_all(connection)
     .await
 }
 
 /// What was held by these trips is held by another.
-async fn take_over(connection: &mut PgConnection, stopped: &[Id], by: TripId) -> sqlx::Result<()> {
+async fn take_over(connection: &mut PgConnection, stopped: &[Id], by: Id) -> sqlx::Result<()> {
     sqlx::query(
         "-- lock_users_held
          SELECT u.user_id FROM auditor_user_checks AS u WHERE u.user_id IN (
@@ -296,7 +338,7 @@ async fn take_over(connection: &mut PgConnection, stopped: &[Id], by: TripId) ->
          WHERE trip_id = ANY($1) AND guard = 'held' AND resolved_at IS NULL",
     )
     .bind(stopped)
-    .bind(Id(by.0))
+    .bind(by)
     .execute(connection)
     .await?;
     Ok(())
