@@ -234,15 +234,8 @@ fn print(detail: &TripDetail) {
 /// What usually lies behind the most frequent reasons, each cause once.
 fn causes(detail: &TripDetail) -> Vec<Cause> {
     let app = detail.trip.tripped.scope.toolkit().map_or("", Toolkit::as_str);
-    let mut found = Vec::new();
-    for (status, reason, _) in detail.reasons.iter().take(REASONS) {
-        for cause in cause::of(Pattern::AtOnce, status, reason.as_deref(), app) {
-            if !found.contains(&cause) {
-                found.push(cause);
-            }
-        }
-    }
-    found
+    let seen = detail.reasons.iter().take(REASONS).map(|(status, because, _)| (status.as_str(), because.as_deref()));
+    cause::of_all(Pattern::AtOnce, app, seen)
 }
 
 async fn release(args: &ReleaseArgs, store: &dyn Store, config: &Config) -> Outcome {

@@ -205,6 +205,28 @@ pub fn of(pattern: Pattern, status: &str, because: Option<&str>, toolkit: &str) 
     }
 }
 
+/// What usually lies behind accounts of this app with these statuses and reasons, the likeliest of the first ones first; each once.
+#[must_use]
+pub fn of_all<'a>(
+    pattern: Pattern,
+    toolkit: &str,
+    seen: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+) -> Vec<Cause> {
+    once(seen.into_iter().flat_map(|(status, because)| of(pattern, status, because, toolkit)))
+}
+
+/// Each of these once, in their order.
+#[must_use]
+pub fn once(causes: impl IntoIterator<Item = Cause>) -> Vec<Cause> {
+    let mut found = Vec::new();
+    for cause in causes {
+        if !found.contains(&cause) {
+            found.push(cause);
+        }
+    }
+    found
+}
+
 /// What an auth config that is switched off means.
 #[must_use]
 pub fn of_disabled_auth_config() -> Cause {

@@ -120,6 +120,16 @@ impl EmailAddress {
     pub fn domain(&self) -> &str {
         self.0.domain()
     }
+
+    /// Whether it is one of these addresses, or of one of these domains (`@example.org`); where there are none, every address is.
+    #[must_use]
+    pub fn is_admitted_by(&self, only: &[String]) -> bool {
+        only.is_empty()
+            || only.iter().any(|only| match only.strip_prefix('@') {
+                Some(domain) => self.domain().eq_ignore_ascii_case(domain),
+                None => self.as_str().eq_ignore_ascii_case(only),
+            })
+    }
 }
 
 impl FromStr for EmailAddress {

@@ -4,6 +4,7 @@
 //! is held; or there is nothing to mail about, and each incident says when it is worth another look. So whatever crashes or
 //! comes twice, the next look sees what is so, and decides again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -80,9 +81,9 @@ pub enum Hold {
     Guard(TripId),
     /// The operator discarded it, with the trip or under the name that held it: it is never mailed about.
     Discarded(Option<TripId>),
-    /// A notification that is held under this name carries it.
+    /// A notification that is held under this name carries it; one that may have gone out is held for the operator as *ambiguous*.
     Named(String),
-    /// A notification lists it of which nobody knows whether it went out, and which is not settled yet.
+    /// A notification lists it of which nobody knows whether it went out, and which is neither settled nor held yet.
     Ambiguous,
 }
 
@@ -224,6 +225,16 @@ impl Standing {
 }
 
 impl Situation {
+    /// The time zone of the schedule that found the trouble; of any schedule, if a re-audit did. For users whose own is not known.
+    #[must_use]
+    pub fn zone(&self, schedules: &BTreeMap<String, Tz>) -> Tz {
+        let found_by = self.open.iter().find_map(|standing| match &standing.origin {
+            Origin::Sweep { schedule, .. } => schedule.as_ref().and_then(|name| schedules.get(name)),
+            Origin::Single => None,
+        });
+        found_by.or_else(|| schedules.values().next()).copied().unwrap_or(Tz::UTC)
+    }
+
     fn obstacle<'a>(&'a self, standing: &'a Standing, now: DateTime<Utc>) -> Option<Obstacle<'a>> {
         let toolkit = &standing.incident.slot.toolkit;
         let mut covering = self.suppressions.iter().filter(|one| one.covers(toolkit, now)).peekable();

@@ -22,8 +22,8 @@ const MINUTES: Duration = Duration::from_secs(60);
 /// config than the others, fewer in half a sweep than the guard needs to see to hold them by themselves.
 async fn town(users: u64) -> World {
     let mix = Mix::only(&["healthy_one", "healthy_three", "healthy_five", "expired_permanent"]);
-    let mix = mix.with("healthy_one", 10).with("healthy_three", 10).with("healthy_five", 1);
-    let favourite = Some(Favourite { app: APP, percent_of_users: 78 });
+    let mix = mix.with("healthy_one", 12).with("healthy_three", 10).with("healthy_five", 1);
+    let favourite = Some(Favourite { app: APP, percent_of_users: 84 });
     let population = PopulationSpec { seed: 7, users, mix, anchor: SystemClock.now(), favourite };
     let mut world = World::of(On::Servers, population).await;
     world.set("alerts.email", OPERATOR);

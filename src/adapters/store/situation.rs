@@ -6,7 +6,6 @@ use sqlx::types::Json;
 use super::error::corrupt;
 use super::row::{At, Id, IncidentRow, named};
 use crate::domain::id::TripId;
-use crate::domain::notification::hold;
 use crate::domain::plan::{Hold, Mailed, Origin, Standing};
 use crate::domain::port::StoreResult;
 use crate::domain::stage::Stage;
@@ -52,8 +51,7 @@ impl StandingRow {
             (Some("discarded"), trip) => Some(Hold::Discarded(trip.map(|trip| TripId(trip.0)))),
             _ => self.is_discarded.then_some(Hold::Discarded(None)),
         };
-        let named =
-            self.named_hold.map(|name| if name == hold::AMBIGUOUS { Hold::Ambiguous } else { Hold::Named(name) });
+        let named = self.named_hold.map(Hold::Named);
         let ambiguous = self.is_ambiguous.then_some(Hold::Ambiguous);
         let mut openings: Vec<_> =
             self.openings.map(|openings| openings.0).unwrap_or_default().into_iter().map(|at| at.0).collect();

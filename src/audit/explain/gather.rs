@@ -95,7 +95,7 @@ impl Explainer {
         match recipient {
             Ok(Some(found)) => {
                 let reach = match &found.email {
-                    Ok(address) if self.admits(address) => Reach::Address,
+                    Ok(address) if address.is_admitted_by(&self.only_to) => Reach::Address,
                     Ok(_) => Reach::NotAdmitted,
                     Err(why) => Reach::None(*why),
                 };
@@ -104,14 +104,6 @@ impl Explainer {
             Ok(None) => Presence::Gone,
             Err(why) => Presence::Unasked(why),
         }
-    }
-
-    fn admits(&self, address: &EmailAddress) -> bool {
-        self.only_to.is_empty()
-            || self.only_to.iter().any(|only| match only.strip_prefix('@') {
-                Some(domain) => address.domain().eq_ignore_ascii_case(domain),
-                None => address.as_str().eq_ignore_ascii_case(only),
-            })
     }
 
     async fn newest_sweep(&self, user: &UserId) -> StoreResult<Option<SweepSeen>> {

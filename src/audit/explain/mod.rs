@@ -31,7 +31,7 @@ use crate::config::NotifyMode;
 use crate::domain::history::History;
 use crate::domain::id::{AccountId, IncidentId, Toolkit, UserId};
 use crate::domain::notification::NoAddress;
-use crate::domain::plan::{Origin, Situation};
+use crate::domain::plan::Situation;
 use crate::domain::policy::Policy;
 use crate::domain::port::{LastCheck, Pause, Trail};
 use crate::domain::slot::Slot;
@@ -259,11 +259,6 @@ impl Facts {
         if let Presence::Known { zone: Some(zone), .. } = self.presence {
             return zone;
         }
-        let zones = &self.rules.zones;
-        let found_by = self.situation.open.iter().find_map(|standing| match &standing.origin {
-            Origin::Sweep { schedule, .. } => schedule.as_ref().and_then(|name| zones.get(name)),
-            Origin::Single => None,
-        });
-        found_by.or_else(|| zones.values().next()).copied().unwrap_or(Tz::UTC)
+        self.situation.zone(&self.rules.zones)
     }
 }

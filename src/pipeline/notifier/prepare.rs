@@ -14,7 +14,7 @@ use crate::config::OnAmbiguous;
 use crate::domain::digest;
 use crate::domain::incident::Resolution;
 use crate::domain::notification::{Digest, EmailAddress, Notification, Recipient, hold};
-use crate::domain::plan::{Hold, Idle, Listed, Next, Origin, Situation};
+use crate::domain::plan::{Hold, Idle, Listed, Next, Situation};
 use crate::domain::policy::Policy;
 use crate::domain::port::{Handled, Settlement, UserRecord};
 use crate::domain::suppression::AddressHash;
@@ -60,7 +60,7 @@ impl Notifier {
         };
         let reader = Reader {
             address: AddressHash::of(&own),
-            zone: recipient.time_zone.unwrap_or_else(|| self.zone(&known)),
+            zone: recipient.time_zone.unwrap_or_else(|| known.zone(&self.rules.zones)),
             own,
             recipient,
         };
@@ -91,15 +91,6 @@ impl Notifier {
     /// The outage guard must have looked at everything that was open then, before any of it leaves.
     async fn judge(&self, from: DateTime<Utc>) -> Result<(), Handled> {
         self.desk.answer(self.guard.judged_since(from).await)
-    }
-
-    /// The time zone of the schedule that found the trouble; of any, if a re-audit did.
-    fn zone(&self, situation: &Situation) -> Tz {
-        let schedule = situation.open.iter().find_map(|standing| match &standing.origin {
-            Origin::Sweep { schedule, .. } => schedule.as_ref().and_then(|name| self.rules.zones.get(name)),
-            Origin::Single => None,
-        });
-        schedule.or_else(|| self.rules.zones.values().next()).copied().unwrap_or(Tz::UTC)
     }
 
     /// How a try ends with which no mail leaves.
@@ -192,11 +183,10 @@ impl Notifier {
 
     fn address_of(&self, recipient: &Recipient) -> Result<EmailAddress, Settlement> {
         let own = recipient.email.clone().map_err(|why| Settlement::Unreachable(why.to_string()))?;
-        let admitted = self.rules.only_to.is_empty()
-            || self.rules.only_to.iter().any(|only| match only.strip_prefix('@') {
-                Some(domain) => own.domain().eq_ignore_ascii_case(domain),
-                None => own.as_str().eq_ignore_ascii_case(only),
-            });
-        if admitted { Ok(own) } else { Err(Settlement::Skipped("not in notify.only_to".to_owned())) }
+        if own.is_admitted_by(&self.rules.only_to) {
+            Ok(own)
+        } else {
+            Err(Settlement::Skipped("not in notify.only_to".to_owned()))
+        }
     }
 }

@@ -224,7 +224,8 @@ pub(super) async fn what_may_have_gone_out_is_not_sent_under_another_name(db: &D
 
     // Under a hold it waits for the operator, and what it does not list need not.
     ends(db, first[0], held, Settlement::Held { hold: hold::AMBIGUOUS.into(), error: "?".into() }, at(22)).await;
-    assert_eq!(holds(Some(second[0])).await, (Some(Hold::Ambiguous), None, Some(at(20))));
+    let for_the_operator = Some(Hold::Named(hold::AMBIGUOUS.into()));
+    assert_eq!(holds(Some(second[0])).await, (for_the_operator, None, Some(at(20))));
     assert_eq!(begin(db, second[0], late, &[slack, gmail]).await, Begun::Refused);
     let stages = firsts(&[gmail]);
     let too_near = Sending { quiet_since: at(19), ..sending(late, &stages) };

@@ -58,10 +58,8 @@ fn explained(detail: &TripDetail, rules: &GuardRules) -> String {
         let because = because.map_or_else(|| ", without a reason".to_owned(), |because| format!(": {because}"));
         format!("- {} {}{because}", number(*slots), quoted(status))
     });
-    let likely = detail
-        .reasons
-        .iter()
-        .flat_map(|(status, because, _)| cause::of(Pattern::AtOnce, status, because.as_deref(), toolkit));
+    let seen = detail.reasons.iter().map(|(status, because, _)| (status.as_str(), because.as_deref()));
+    let likely = cause::of_all(Pattern::AtOnce, toolkit, seen);
     let sample = detail.sample.iter().map(|(user, account)| format!("- {}: {account}", quoted(user.as_str())));
     let id = trip.id;
     paragraphs([

@@ -26,7 +26,7 @@ pub use slots::{of_dead_jobs, of_slots};
 pub use sweeps::{Expected, of_sweeps};
 
 use crate::domain::alert::{Alert, Condition};
-use crate::domain::cause::Cause;
+use crate::domain::cause::{self, Cause};
 use crate::domain::duration::written;
 use crate::domain::id::Toolkit;
 
@@ -124,13 +124,11 @@ fn span(span: TimeDelta) -> String {
 /// The causes, each once, the likeliest first and no more than a reader takes in at night.
 fn causes(likely: impl IntoIterator<Item = Cause>) -> Vec<String> {
     const MOST: usize = 4;
-    let mut named = Vec::new();
-    for cause in likely {
-        if !named.contains(&cause) {
-            named.push(cause);
-        }
-    }
-    named.into_iter().take(MOST).map(|Cause { cause, remedy }| format!("- {cause}. {}.", capitalized(remedy))).collect()
+    cause::once(likely)
+        .into_iter()
+        .take(MOST)
+        .map(|Cause { cause, remedy }| format!("- {cause}. {}.", capitalized(remedy)))
+        .collect()
 }
 
 fn capitalized(text: &str) -> String {

@@ -58,7 +58,7 @@ fn flapping(toolkit: &str, auth_config: &str, group: &Flapping<'_>, names: &AppN
         })
         .collect();
     let likely =
-        group.reasons.iter().flat_map(|(because, _)| cause::of(Pattern::Repeatedly, "EXPIRED", *because, toolkit));
+        cause::of_all(Pattern::Repeatedly, toolkit, group.reasons.iter().map(|(because, _)| ("EXPIRED", *because)));
     let detail = paragraphs([
         format!(
             "Each broke {FLAPPING_INCIDENTS} times or more within {} days. Reconnecting does not last, so their users get no \
