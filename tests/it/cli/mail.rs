@@ -63,7 +63,7 @@ fn the_built_in_templates_are_models_that_can_be_changed_and_are_checked() {
 }
 
 #[tokio::test]
-async fn the_next_mail_to_a_user_is_shown_before_it_leaves() {
+async fn the_next_mail_to_a_user_is_shown_before_it_leaves_and_then_the_reminder() {
     let place = Place::new();
     let composio = Composio::start(&place, 120);
     place.configure(&composio.url(), "notify.mode = \"hold\"");
@@ -92,6 +92,12 @@ async fn the_next_mail_to_a_user_is_shown_before_it_leaves() {
     assert_eq!(files(&place, "next"), ["user.eml", "user.html", "user.txt"]);
     assert!(!std::fs::read_to_string(place.path("next/user.eml")).unwrap().contains(address));
 
+    assert_eq!(place.run(&["notifications", "release"]).code, 0);
+    super::until("the mails leave", std::time::Duration::from_secs(60), || {
+        let next = place.run(&["mail", "preview", "--user", user]);
+        let is_reminder = ["Subject: Reminder", "Subject: Erinnerung"].iter().any(|start| next.out.starts_with(start));
+        is_reminder && next.err.starts_with("it would leave on ")
+    });
     let nobody = place.run(&["mail", "preview", "--user", "nobody"]);
     assert_eq!((nobody.code, nobody.err.as_str()), (1, "error: the app has no user \"nobody\"\n"));
 }
