@@ -256,6 +256,7 @@ on_both! {
         the_narrowest_trip_holds_and_backlog_is_held_apart,
         a_trip_tells_why_slots_broke_and_of_whom,
         a_release_wakes_everybody_whom_it_concerns_once,
+        whoever_decided_before_a_release_holds_nothing_back_after_it,
         a_ramp_lets_the_first_few_go_in_the_order_of_ids,
         a_ramp_that_leaves_no_rest_is_over_at_once,
         a_new_trip_stops_a_release_and_takes_over_the_rest,

@@ -325,6 +325,19 @@ pub(super) async fn a_release_wakes_everybody_whom_it_concerns_once(db: &Db) {
     assert_eq!(db.hold_tripped(DAY).await.expect("held"), 0, "what was released is not held again");
 }
 
+pub(super) async fn whoever_decided_before_a_release_holds_nothing_back_after_it(db: &Db) {
+    broke(db, "ann", ("slack", "ac_1"), at(0)).await;
+    let id = trip(db, toolkit("slack"), at(1)).await;
+    let claimed = notification_of(db, "ann", NotificationState::Pending).await.id;
+    let (_, lease) = claim_notification(db, claimed, at(2)).await;
+    release(db, id, None, at(3)).await.expect("it held something");
+    let held = Settlement::Held { hold: "guard".into(), error: "?".into() };
+    let settled = Settled { settlement: &held, looks: &[] };
+    assert!(db.settle(claimed, lease.token, &settled, at(4)).await.expect("settled"));
+    let waits = notification_of(db, "ann", NotificationState::Pending).await;
+    assert!(waits.hold.is_none() && waits.due_at <= at(4), "{waits:?}");
+}
+
 pub(super) async fn a_ramp_lets_the_first_few_go_in_the_order_of_ids(db: &Db) {
     for name in ["c", "a", "d", "b"] {
         broke(db, name, ("slack", "ac_1"), at(0)).await;

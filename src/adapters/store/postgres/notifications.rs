@@ -295,11 +295,27 @@ impl PostgresStore {
         if tried.rows_affected() == 0 {
             return Ok(false);
         }
+        let let_go = place.hold == Some(hold::GUARD) && !is_held_by_guard(&mut transaction, id).await?;
+        // What the guard held may have been released since it was decided; the release saw this one claimed, and left it alone.
+        let place = if let_go { Place { hold: None, due_at: Some(now), ..place } } else { place };
         put_back(&mut transaction, &[Id(id.0)], place, now).await?;
         note_looks(&mut transaction, id, noted.looks).await?;
         transaction.commit().await?;
         Ok(true)
     }
+}
+
+/// Whether a trip holds an open incident of the user, who is locked.
+async fn is_held_by_guard(connection: &mut PgConnection, id: NotificationId) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "-- is_held_by_guard
+         SELECT EXISTS (
+             SELECT 1 FROM auditor_notifications AS n JOIN auditor_incidents AS i ON i.user_id = n.user_id
+             WHERE n.id = $1 AND i.guard = 'held' AND i.resolved_at IS NULL)",
+    )
+    .bind(Id(id.0))
+    .fetch_one(connection)
+    .await
 }
 
 type Look = (IncidentId, Option<DateTime<Utc>>);
