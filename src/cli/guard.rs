@@ -44,8 +44,8 @@ enum GuardCommand {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 --json prints an array of objects with id, scope (kind, toolkit, auth_config), broken and healthy \
-(as counted when it tripped), state, tripped_at, ended (when, and by whom), ramp_at, slots (all it \
-ever held), still_broken, held (those it still holds) and users.")]
+(as counted when it tripped), state, tripped_at, ended (when, and by whom), ramp_at, slots (those \
+that broke at once), still_broken (of these), held (those it still holds) and users.")]
 struct ListArgs {
     /// Those that are over, too
     #[arg(long)]
@@ -188,7 +188,7 @@ fn print(detail: &TripDetail) {
     );
     say!("\nTrip {}, {} since {}", trip.id, trip.state.as_str(), show::instant(trip.tripped_at));
     say!(
-        "It holds {} of {}; of {} that it ever held, {} still broken at their latest check.",
+        "It holds {} of {}; of {} that broke at once, {} still broken at their latest check.",
         count(trip.held, "connection", "connections"),
         count(trip.users, "user", "users"),
         number(trip.slots),

@@ -340,7 +340,7 @@ pub struct Trip {
     pub ended: Option<(DateTime<Utc>, String)>,
     /// When the rest of a release follows.
     pub ramp_at: Option<DateTime<Utc>>,
-    /// All slots that were ever held under it.
+    /// Slots that were held under it, but for those that were broken before already, unless that is what it is about.
     pub slots: u64,
     /// Those of them that are still broken at their latest check.
     pub still_broken: u64,

@@ -253,7 +253,7 @@ on_both! {
         what_does_not_work_is_not_healthy,
         a_trip_holds_its_scope_and_what_comes_into_it,
         a_scope_has_one_trip_at_a_time,
-        the_narrowest_trip_holds_and_backlog_is_held_apart,
+        the_narrowest_trip_holds_and_backlog_has_its_own_first,
         a_trip_tells_why_slots_broke_and_of_whom,
         a_release_wakes_everybody_whom_it_concerns_once,
         whoever_decided_before_a_release_holds_nothing_back_after_it,

@@ -24,11 +24,13 @@ pub trait GuardStore: Send + Sync + 'static {
     async fn held_by_auth_config(&self) -> StoreResult<Vec<LeafCount>>;
     /// Sweeps of which incidents that were opened since then are open, free and not mailed about yet.
     async fn sweeps_with_unmailed(&self, since: DateTime<Utc>) -> StoreResult<Vec<SweepId>>;
-    /// Holds every free open incident in the scope of a trip in state *tripped*. Returns how many.
+    /// Holds every free open incident in the scope of a trip in state *tripped*: backlog is in that of its own trip, if there is one,
+    /// and else in that of its auth config, app, or all, as what broke at once is. Returns how many.
     async fn hold_tripped(&self, window: chrono::TimeDelta) -> StoreResult<u64>;
     /// Notes a trip and holds what is in its scope, in one transaction. A *releasing* trip of the same scope is *stopped*, and what it
     /// still holds moves here. A trip of a whole app does the same with the trips of its auth configs; the oldest *tripped* one of these
-    /// is not stopped but becomes the new one, so that its history goes on. `false` if the scope has a *tripped* one already.
+    /// is not stopped but becomes the new one, so that its history goes on. `false` if the scope, or a
+    /// wider one, has a *tripped* one already: that holds all of it.
     async fn trip(&self, trip: &NewTrip, now: DateTime<Utc>) -> StoreResult<bool>;
     /// Trips, newest first: those that hold something (*tripped*, *releasing*), or all.
     async fn trips(&self, active: bool, limit: u32) -> StoreResult<Vec<Trip>>;

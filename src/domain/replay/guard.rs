@@ -163,7 +163,8 @@ impl World {
 
     /// Notes a trip and holds what is in its scope, unless the scope has one.
     fn trip(&mut self, tripped: Tripped) {
-        if self.trips.iter().any(|trip| trip.state == TripState::Tripped && trip.scope == tripped.scope) {
+        let has_it = |trip: &TripRow| trip.scope == tripped.scope || is_wider(&trip.scope, &tripped.scope);
+        if self.trips.iter().any(|trip| trip.state == TripState::Tripped && has_it(trip)) {
             return;
         }
         let id = match self.widened(&tripped.scope) {
@@ -198,12 +199,14 @@ impl World {
     /// Holds every free open incident in the scope of a trip that holds.
     fn hold_tripped(&mut self) {
         let since = self.now;
-        let holding: Vec<(TripId, Scope)> = self
+        let mut holding: Vec<(TripId, Scope)> = self
             .trips
             .iter()
             .filter(|trip| trip.state == TripState::Tripped)
             .map(|trip| (trip.id, trip.scope.clone()))
             .collect();
+        // What was broken long before has its own first.
+        holding.sort_by_key(|(_, scope)| !matches!(scope, Scope::Backlog { .. }));
         for (trip, scope) in holding {
             let free = self.open.iter().filter_map(|id| self.incidents.get(id)).filter(|row| row.held.is_none());
             let inside: Vec<IncidentId> =
@@ -219,11 +222,9 @@ impl World {
     fn is_inside(&self, row: &Row, scope: &Scope) -> bool {
         let slot = &row.incident.slot;
         match scope {
-            Scope::AuthConfig { toolkit, auth_config } => {
-                !self.is_backlog(row) && slot.toolkit == *toolkit && slot.auth_config == *auth_config
-            }
-            Scope::Toolkit { toolkit } => !self.is_backlog(row) && slot.toolkit == *toolkit,
-            Scope::All => !self.is_backlog(row),
+            Scope::AuthConfig { toolkit, auth_config } => slot.toolkit == *toolkit && slot.auth_config == *auth_config,
+            Scope::Toolkit { toolkit } => slot.toolkit == *toolkit,
+            Scope::All => true,
             Scope::Backlog { toolkit } => self.is_backlog(row) && slot.toolkit == *toolkit,
         }
     }
@@ -233,11 +234,18 @@ impl World {
         if !std::mem::take(&mut self.closed_since_checked) {
             return;
         }
-        let holding: Vec<TripId> =
-            self.trips.iter().filter(|trip| trip.state == TripState::Tripped).map(|trip| trip.id).collect();
-        for trip in holding {
-            let ever: Vec<&Row> =
-                self.incidents.values().filter(|row| row.held.is_some_and(|held| held.trip == trip)).collect();
+        let holding: Vec<(TripId, DateTime<Utc>)> = self
+            .trips
+            .iter()
+            .filter(|trip| trip.state == TripState::Tripped)
+            .map(|trip| match trip.scope {
+                Scope::Backlog { .. } => (trip.id, DateTime::<Utc>::MIN_UTC),
+                _ => (trip.id, trip.at - delta(self.rules.guard.window)),
+            })
+            .collect();
+        for (trip, since) in holding {
+            let ever = self.incidents.values().filter(|row| row.held.is_some_and(|held| held.trip == trip));
+            let ever: Vec<&Row> = ever.filter(|row| row.incident.counts_from >= since).collect();
             let still = ever.iter().filter(|row| row.incident.resolved.is_none()).count();
             if self.rules.guard.is_over(ever.len() as u64, still as u64) {
                 self.release(trip);
@@ -331,6 +339,15 @@ impl World {
         for one in self.notifications.values_mut().filter(|one| one.state == State::Held) {
             one.state = State::Over;
         }
+    }
+}
+
+/// Whether a trip of the one holds all that a trip of the other would.
+fn is_wider(wide: &Scope, narrow: &Scope) -> bool {
+    match wide {
+        Scope::All => *narrow != Scope::All,
+        Scope::Toolkit { toolkit } => !matches!(narrow, Scope::Toolkit { .. }) && narrow.toolkit() == Some(toolkit),
+        Scope::AuthConfig { .. } | Scope::Backlog { .. } => false,
     }
 }
 

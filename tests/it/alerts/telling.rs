@@ -142,7 +142,7 @@ async fn scopes_that_trip_one_after_the_other_are_one_message_by_each_channel() 
         let mut replica = place.replica();
         let first = place.trip(gmail()).await;
         place.after(0, &mut replica).await;
-        let second = place.trip(Scope::Toolkit { toolkit: Toolkit::new("gmail") }).await;
+        let second = place.trip(Scope::Toolkit { toolkit: Toolkit::new("notion") }).await;
         place.after(10, &mut replica).await;
         let third = place.trip(Scope::Backlog { toolkit: Toolkit::new("slack") }).await;
         place.after(10, &mut replica).await;

@@ -74,10 +74,10 @@ pub(super) async fn trips_alerts_and_suppressions_go_when_they_are_over(db: &Db)
     let (held, over, open) = (id(), id(), id());
     for row in [
         format!(
-            "INSERT INTO auditor_trips (id, scope, toolkit, broken, healthy, state, tripped_at, ended_at) VALUES
-             ('{held}', 'toolkit', 'a', 1, 1, 'released', {then}, {soon}),
-             ('{over}', 'toolkit', 'b', 1, 1, 'discarded', {then}, {soon}),
-             ('{open}', 'toolkit', 'c', 1, 1, 'tripped', {then}, NULL)"
+            "INSERT INTO auditor_trips (id, scope, toolkit, broken, healthy, state, tripped_at, since, ended_at) VALUES
+             ('{held}', 'toolkit', 'a', 1, 1, 'released', {then}, {then}, {soon}),
+             ('{over}', 'toolkit', 'b', 1, 1, 'discarded', {then}, {then}, {soon}),
+             ('{open}', 'toolkit', 'c', 1, 1, 'tripped', {then}, {then}, NULL)"
         ),
         format!("UPDATE auditor_incidents SET trip_id = '{held}', guard = 'released' WHERE id = '{slack}'"),
         format!(

@@ -67,7 +67,7 @@ pub(super) async fn looks_are_those_of_the_user_and_of_what_is_open(db: &Db) {
 pub(super) async fn what_is_put_back_or_held_notes_its_looks_too(db: &Db) {
     let (slack, made) = break_slot(db, "ann", "slack", None, at(1)).await;
     let (_, held) = claim_notification(db, made[0], at(1)).await;
-    let guarded = Settlement::Held { hold: hold::GUARD.into(), error: "a trip".into() };
+    let guarded = Settlement::Held { hold: hold::GO_LIVE.into(), error: "by hand".into() };
     settle_with(db, (made[0], held), &guarded, &[(slack, Some(at(50)))], at(2)).await;
     let woken = wake(db, at(50)).await;
     assert_eq!(woken.len(), 1, "beside the one that is held");

@@ -216,8 +216,10 @@ pub(super) async fn trips(connection: &mut PgConnection, ids: &[Id]) -> sqlx::Re
     sqlx::query_as(
         "-- trips
          SELECT t.id, t.scope, t.toolkit, t.auth_config, t.broken, t.healthy, t.state, t.tripped_at, t.ended_at,
-             t.ended_by, t.ramp_at, count(i.id) AS slots,
-             count(i.id) FILTER (WHERE i.resolved_at IS NULL) AS still_broken,
+             t.ended_by, t.ramp_at,
+             count(i.id) FILTER (WHERE i.counts_from >= t.since OR t.scope = 'backlog') AS slots,
+             count(i.id) FILTER (WHERE i.resolved_at IS NULL AND (i.counts_from >= t.since OR t.scope = 'backlog'))
+                 AS still_broken,
              count(i.id) FILTER (WHERE i.resolved_at IS NULL AND i.guard = 'held') AS held,
              count(DISTINCT i.user_id) FILTER (WHERE i.resolved_at IS NULL AND i.guard = 'held') AS users
          FROM auditor_trips AS t LEFT JOIN auditor_incidents AS i ON i.trip_id = t.id
@@ -228,12 +230,12 @@ pub(super) async fn trips(connection: &mut PgConnection, ids: &[Id]) -> sqlx::Re
     .await
 }
 
-/// Trips that take hold of what comes into their scope, from narrow to wide. None of them begins to be released meanwhile.
+/// Trips that take hold of what comes into their scope, from narrow to wide; what was broken long before has its own first. None of them begins to be released meanwhile.
 async fn tripped(connection: &mut PgConnection) -> sqlx::Result<Vec<ScopeRow>> {
     sqlx::query_as(
         "-- tripped
          SELECT id, scope, toolkit, auth_config FROM auditor_trips WHERE state = 'tripped'
-         ORDER BY CASE scope WHEN 'auth_config' THEN 0 WHEN 'toolkit' THEN 1 ELSE 2 END, id FOR SHARE",
+         ORDER BY CASE scope WHEN 'backlog' THEN 0 WHEN 'auth_config' THEN 1 WHEN 'toolkit' THEN 2 ELSE 3 END, id FOR SHARE",
     )
     .fetch_all(connection)
     .await
@@ -249,7 +251,7 @@ async fn hold(connection: &mut PgConnection, trips: &[ScopeRow], window: TimeDel
                  SELECT i.id FROM auditor_incidents AS i
                  WHERE i.resolved_at IS NULL AND i.trip_id IS NULL AND ($2 = '' OR i.toolkit = $2)
                      AND ($3 = '' OR i.auth_config = $3)
-                     AND (i.opened_at - i.counts_from > $4::bigint * interval '1 microsecond') = $5
+                     AND (NOT $5 OR i.opened_at - i.counts_from > $4::bigint * interval '1 microsecond')
                  FOR NO KEY UPDATE SKIP LOCKED)",
         )
         .bind(trip.id)
@@ -268,8 +270,12 @@ async fn insert_trip(connection: &mut PgConnection, trip: &NewTrip, now: DateTim
     let scope = &trip.tripped.scope;
     let inserted = sqlx::query(
         "-- insert_trip
-         INSERT INTO auditor_trips (id, scope, toolkit, auth_config, broken, healthy, state, tripped_at)
-         VALUES ($1, $2, $3, $4, $5, $6, 'tripped', $7)
+         INSERT INTO auditor_trips (id, scope, toolkit, auth_config, broken, healthy, state, tripped_at, since)
+         SELECT $1, $2, $3, $4, $5, $6, 'tripped', $7, $8
+         WHERE NOT EXISTS (
+             SELECT 1 FROM auditor_trips AS w WHERE w.state = 'tripped' AND (
+                 (w.scope = 'all' AND $2 <> 'all')
+                 OR (w.scope = 'toolkit' AND w.toolkit = $3 AND $2 IN ('auth_config', 'backlog'))))
          ON CONFLICT (scope, toolkit, auth_config) WHERE state = 'tripped' DO NOTHING",
     )
     .bind(Id(trip.id.0))
@@ -279,6 +285,7 @@ async fn insert_trip(connection: &mut PgConnection, trip: &NewTrip, now: DateTim
     .bind(at_most(trip.tripped.broken))
     .bind(at_most(trip.tripped.healthy))
     .bind(At(now))
+    .bind(At(now - trip.window))
     .execute(connection)
     .await?;
     Ok(inserted.rows_affected() == 1)

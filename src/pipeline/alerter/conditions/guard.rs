@@ -83,7 +83,7 @@ fn explained(detail: &TripDetail, rules: &GuardRules) -> String {
 fn standing(detail: &TripDetail, rules: &GuardRules) -> String {
     let trip = &detail.trip;
     let held = format!(
-        "{} of {} are held; of {} caught so far, {} still broken at their latest check.",
+        "{} of {} are held; of {} that broke at once, {} still broken at their latest check.",
         count(trip.held, "connection", "connections"),
         count(trip.users, "user", "users"),
         number(trip.slots),
