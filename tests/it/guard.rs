@@ -54,6 +54,13 @@ fn expected(world: &World, users: &[UserId]) -> BTreeMap<UserId, Vec<String>> {
     due.map(|(user, due)| (user, apps(due))).filter(|(_, apps)| !apps.is_empty()).collect()
 }
 
+/// Breaks one connection each of some users all over the town.
+fn break_here_and_there(world: &World, count: usize) -> Vec<UserId> {
+    let users: Vec<UserId> = world.simulator.users().map(|user| user.id).collect();
+    let apart = users.len() / count;
+    users.chunks(apart).filter_map(|near| near.iter().find(|user| world.simulator.break_user(user)).cloned()).collect()
+}
+
 /// How many of the mails since the first `skip` are about the app.
 fn about_the_app(world: &World, skip: usize) -> usize {
     world.mails(skip).iter().filter(|mail| mail.links.iter().any(|(app, _)| app == APP)).count()
@@ -103,7 +110,7 @@ async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_
 
     // The next day: some connections of others break, and in mid-sweep the app goes away.
     world.age(TimeDelta::hours(25)).await;
-    let broken = world.simulator.break_some(60);
+    let broken = break_here_and_there(&world, 60);
     let sweep = world.sweep_now().await;
     world.checked(sweep, MANY / 2).await;
     assert!(world.simulator.expire_app(APP, SystemClock.now()));
@@ -127,7 +134,7 @@ async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_
     // A week later, in a sweep that sees all of it: what has left the window has not recovered.
     let skip = world.smtp.count();
     world.age(TimeDelta::days(7)).await;
-    let broken = world.simulator.break_some(50);
+    let broken = break_here_and_there(&world, 50);
     world.settled(world.sweep_now().await, 5 * MINUTES).await;
     assert_only_the_app(&active(&world).await);
     assert_eq!(about_the_app(&world, skip), 0);
