@@ -21,7 +21,7 @@ use crate::domain::id::{CheckId, UserId};
 use crate::domain::job::{Job, Lane};
 use crate::domain::port::{CheckOutcome, LastCheck};
 use crate::domain::sweep::Check;
-use crate::domain::verdict::{SlotVerdict, Verdict, assess};
+use crate::domain::verdict::{SlotVerdict, Verdict};
 
 /// How often it is looked whether the checks are done.
 const LOOK: Duration = Duration::from_millis(150);
