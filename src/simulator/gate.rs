@@ -71,7 +71,8 @@ async fn answer(
     request: Request,
     next: Next,
 ) -> Response<Body> {
-    let fault = faults.draw(number);
+    let concerned = !faults.only_writes || request.method() != Method::GET;
+    let fault = faults.draw(number).filter(|_| concerned);
     if fault.is_some() {
         inner.tally.count(|counters| counters.faults += 1);
     }

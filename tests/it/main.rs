@@ -6,6 +6,7 @@ mod alerts;
 mod checker;
 mod cli;
 mod config;
+mod entity;
 mod floors;
 mod guard;
 mod http;
