@@ -7,6 +7,7 @@ mod checker;
 mod cli;
 mod config;
 mod entity;
+mod examples;
 mod floors;
 mod guard;
 mod http;

@@ -49,15 +49,15 @@ impl Bench {
     async fn with(options: SimulatorOptions) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("sqlite:{}", folder.path().join("store.sqlite").display());
-        Self::on(options, url, folder).await
+        Self::on(options, url, folder, Duration::from_secs(10)).await
     }
 
-    async fn on(options: SimulatorOptions, url: String, folder: tempfile::TempDir) -> Self {
+    async fn on(options: SimulatorOptions, url: String, folder: tempfile::TempDir, timeout: Duration) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Arc::new(ManualClock::at(options.population.anchor));
         let now = Arc::clone(&clock);
         let simulator = Simulator::start(options, Arc::new(move || now.now())).await.expect("the simulator starts");
-        let database = config::Database { url: url.into(), ..config::Database::default() };
+        let database = config::Database { url: url.into(), acquire_timeout: timeout, ..config::Database::default() };
         store::migrate(&database).await.expect("the tables can be made");
         let store = store::connect(&database).await.expect("the database answers");
         let file = format!("sqlite:{}", folder.path().join("queue.sqlite").display());
@@ -66,7 +66,7 @@ impl Bench {
         let settings = config::Composio {
             url: simulator.url().parse().expect("a URL"),
             api_key: Some(simulator.api_key().into()),
-            timeout: Duration::from_secs(10),
+            timeout,
             retry: Retry { max_attempts: 2, base: Duration::from_millis(5), max: Duration::from_millis(20) },
             ..config::Composio::default()
         };
