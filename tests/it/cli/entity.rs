@@ -50,6 +50,7 @@ async fn a_user_connects_is_gated_and_acts_by_commands() {
     assert_eq!((&link["origin"], &link["app"]), (&"made".into(), &"slack".into()));
     let again = run(&place, &["connect", "user-x", "slack", "--redirect", "https://app.example/back"]).await;
     assert_eq!(again.out.trim(), link["url"].as_str().unwrap(), "the same link");
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     http.post(link["url"].as_str().unwrap()).send().await.unwrap();
 

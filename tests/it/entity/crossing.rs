@@ -8,7 +8,7 @@ use connection_auditor::domain::freshness::Freshness;
 use connection_auditor::domain::gate::{Decision, Unseen};
 use connection_auditor::domain::id::{ToolSlug, Toolkit, UserId};
 use connection_auditor::domain::tool::Which;
-use connection_auditor::simulator::{Faults, Lie, SimulatorOptions};
+use connection_auditor::simulator::{Faults, Lie};
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
 
@@ -84,7 +84,8 @@ async fn one(bench: &Bench, number: usize, accounts: &BTreeMap<String, String>) 
 async fn of_ten_thousand_calls_for_a_thousand_users_at_once_none_crosses() {
     let url = postgres::database().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let bench = Bench::on(SimulatorOptions { ..options() }, url, folder).await;
+    // All of them wait for ten connections to one database at the same time: that takes as long as it takes.
+    let bench = Bench::on(options(), url, folder, std::time::Duration::from_secs(300)).await;
     let connecting = futures::stream::iter(0..USERS).map(|user| {
         let bench = &bench;
         async move {
@@ -147,10 +148,7 @@ async fn somebody_elses_rows_are_an_error_out_of_every_call_and_never_data() {
     ] {
         bench.simulator.set_faults(Faults { lies: lies.iter().copied().collect(), ..Faults::default() });
         bench.tick();
-        assert!(
-            ann.connections(Freshness::Now).await.is_err_and(|_| true),
-            "{lies:?}: nothing was known, nothing is told"
-        );
+        assert!(ann.connections(Freshness::Now).await.is_err(), "{lies:?}: nothing was known, nothing is told");
         let gate = ann.gate(&[slack()], Freshness::Now).await.expect("answered");
         assert!(matches!(gate.apps[0].decision, Decision::Unknown { why: Unseen::Foreign, .. }), "{lies:?}: {gate:?}");
         let executed = ann.execute(&call()).await.expect("answered");
