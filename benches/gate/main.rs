@@ -5,7 +5,11 @@
 //! asked of Composio: there is none.
 
 mod fill;
-#[expect(dead_code, reason = "the tests' own server, of which a benchmark needs less")]
+#[expect(
+    dead_code,
+    clippy::panic,
+    reason = "the tests' own server: a benchmark needs less of it, and may panic as well"
+)]
 #[path = "../../tests/it/support"]
 mod support {
     pub(crate) mod postgres;
@@ -32,10 +36,10 @@ use rand::RngExt;
 const APPS: [&str; 4] = ["slack", "gmail", "github", "notion"];
 
 /// How many calls are measured.
-const CALLS: usize = 20_000;
+const CALLS: u32 = 20_000;
 
 /// How many go before, so that caches are as they are in a process that has been running.
-const WARM_UP: usize = 2_000;
+const WARM_UP: u32 = 2_000;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -99,7 +103,7 @@ async fn measure(name: &str, url: String, users: usize, folder: &tempfile::TempD
             at(90),
             at(99),
             at(100),
-            CALLS as f64 / whole.as_secs_f64()
+            f64::from(CALLS) / whole.as_secs_f64()
         );
     }
     Ok(())

@@ -14,17 +14,17 @@ use connection_auditor::simulator::{PopulationSpec, Shelf, Simulator, SimulatorO
 use secrecy::ExposeSecret;
 
 /// A stage to play on.
-pub struct Stage {
+pub(crate) struct Stage {
     /// Makes the handles of users.
-    pub entities: Entities,
+    pub(crate) entities: Entities,
     /// The simulated Composio, if it is one.
-    pub simulator: Option<Simulator>,
+    pub(crate) simulator: Option<Simulator>,
     _folder: tempfile::TempDir,
 }
 
 impl Stage {
     /// Sets it up: with `CONNECTION_AUDITOR_COMPOSIO__API_KEY` and the like in the environment, on the real thing.
-    pub async fn set() -> anyhow::Result<Self> {
+    pub(crate) async fn set() -> anyhow::Result<Self> {
         // Two TLS providers are possible in one process; this is the one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir()?;
@@ -58,7 +58,7 @@ impl Stage {
     }
 
     /// The person follows the link and allows what is asked: by hand, unless Composio is simulated.
-    pub async fn person_allows(&self, initiated: &Initiated) -> anyhow::Result<()> {
+    pub(crate) async fn person_allows(&self, initiated: &Initiated) -> anyhow::Result<()> {
         if self.simulator.is_none() {
             println!("  open the link, allow it, and press Enter here");
             let mut line = String::new();

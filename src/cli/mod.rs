@@ -197,7 +197,8 @@ async fn dispatch(cli: Cli) -> Exit {
         Command::Demo(args) => demo::demo(&args).await,
         Command::Simulator(args) => simulate::simulate(&args).await,
         command => match load(&cli.global) {
-            Ok(config) => with_config(command, config, &cli.global).await,
+            // Every command's work is in it: too large to be moved about.
+            Ok(config) => Box::pin(with_config(command, config, &cli.global)).await,
             Err(exit) => return exit,
         },
     };

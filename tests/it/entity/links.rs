@@ -13,12 +13,12 @@ use url::Url;
 
 use super::{Bench, options, slack};
 
-fn back() -> Option<Url> {
-    Some(Url::parse("https://app.example/back?mine=1").expect("a URL"))
+fn back() -> Url {
+    Url::parse("https://app.example/back?mine=1").expect("a URL")
 }
 
 fn wish() -> Initiate {
-    Initiate::new(slack(), back())
+    Initiate::new(slack(), Some(back()))
 }
 
 fn where_to(initiated: &Initiated) -> &str {
@@ -33,7 +33,7 @@ async fn a_link_leads_to_an_account_of_this_user_which_is_stored_for_reference()
     assert!(where_to(&initiated).starts_with(bench.simulator.url()));
     assert_eq!(initiated.origin, LinkOrigin::Made);
     assert_eq!(initiated.link.expires_at, Some(bench.clock_now() + TimeDelta::minutes(10)));
-    let key = LinkKey::derived(&slack(), None, back().as_ref(), None);
+    let key = LinkKey::derived(&slack(), None, Some(&back()), None);
     let kept = bench.store.link(ann.user(), &key).await.expect("read").expect("it is kept");
     assert_eq!(kept.account.as_ref(), Some(&initiated.link.account));
     assert_eq!(ann.account(&initiated.link.account).await.expect("theirs").status, Status::Initializing);
