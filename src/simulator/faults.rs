@@ -69,6 +69,14 @@ pub enum Lie {
     WrongTotal,
     /// The first page is given as the only one, though `total_items` says otherwise.
     TruncateList,
+    /// A list of a user's accounts is that of somebody else, who is named in its rows.
+    OthersList,
+    /// One account, asked for by its id, comes back as somebody else's.
+    OthersAccount,
+    /// A link is minted for somebody else than was named.
+    OthersLink,
+    /// A tool is refused, as the account that was named counts as somebody else's.
+    OthersTool,
     /// Where there is no next page, `next_cursor` is missing instead of null.
     AbsentCursor,
 }
@@ -125,6 +133,8 @@ pub struct Faults {
     pub kinds: Vec<FaultKind>,
     /// Every request fails, like this.
     pub outage: Option<FaultKind>,
+    /// Only requests that write fail like this.
+    pub only_writes: bool,
     /// What becomes of the right key.
     pub key: KeyState,
     /// What is wrong with lists.
@@ -144,6 +154,7 @@ impl Default for Faults {
             rate: 0.0,
             kinds: Vec::new(),
             outage: None,
+            only_writes: false,
             key: KeyState::Valid,
             lies: BTreeSet::new(),
             masking: Masking::Raw,
@@ -164,6 +175,12 @@ impl Faults {
     #[must_use]
     pub fn outage(kind: FaultKind) -> Self {
         Self { outage: Some(kind), ..Self::default() }
+    }
+
+    /// Every request that writes fails like this.
+    #[must_use]
+    pub fn outage_of_writes(kind: FaultKind) -> Self {
+        Self { only_writes: true, ..Self::outage(kind) }
     }
 
     /// Lists tell this lie.
