@@ -5,8 +5,8 @@
 //!
 //! | the article says | Composio says today | here |
 //! |---|---|---|
-//! | *entity*, `entity_id` | `user_id` | [`UserId`](crate::domain::id::UserId), and [`Entity`], the handle that is bound to one |
-//! | *app*, `app_name` | toolkit | [`Toolkit`](crate::domain::id::Toolkit) |
+//! | *entity*, `entity_id` | `user_id` | [`UserId`], and [`Entity`], the handle that is bound to one |
+//! | *app*, `app_name` | toolkit | [`Toolkit`] |
 //! | *connection* | connected account | [`Connection`](crate::domain::connection::Connection), told from its accounts |
 //! | *integration* | auth config | [`AuthConfig`](crate::domain::link::AuthConfig) |
 //! | *action* | tool | [`Tool`](crate::domain::tool::Tool) |

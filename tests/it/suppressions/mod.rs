@@ -201,7 +201,9 @@ async fn one_users_data_is_exported_whole_and_erased_whole(#[case] on: On) {
 /// In tables with users: how many rows are this user's, without the app's own row, and how many are others'.
 async fn rows(world: &World, user: &str) -> (BTreeMap<String, i64>, BTreeMap<String, i64>) {
     let (mut own, mut others) = (BTreeMap::new(), BTreeMap::new());
-    for table in ["accounts", "incidents", "notifications", "observations", "suppressions", "user_checks"] {
+    for table in
+        ["accounts", "doubts", "incidents", "links", "notifications", "observations", "suppressions", "user_checks"]
+    {
         let count = |condition: &str| {
             let literal = user.replace('\'', "''");
             AssertSqlSafe(format!("SELECT count(*) FROM auditor_{table} WHERE user_id {condition} '{literal}'"))
