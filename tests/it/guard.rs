@@ -17,6 +17,8 @@ use crate::support::world::{OPERATOR, On, World};
 const APP: &str = "slack";
 const MANY: u64 = 20_000;
 const MINUTES: Duration = Duration::from_secs(60);
+/// Each of these tests keeps both cores of a small machine busy for minutes: one at a time.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// A town of users of which most have the app: it holds two fifths of all accounts. Some few have it through another auth
 /// config than the others, fewer in half a sweep than the guard needs to see to hold them by themselves.
@@ -93,8 +95,8 @@ async fn told(world: &World, times: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes of both cores: run by hand, as tests/run guard:: -- --ignored"]
 async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_the_operator_is_told_once() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let mut world = town(MANY).await;
     // Longer than a chunk takes, as ten minutes are.
     world.set("policy.group_wait", "10s");
@@ -102,7 +104,7 @@ async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_
     world.start_worker();
     world.start_worker();
     let began = Instant::now();
-    world.settled(world.sweep_now().await, 5 * MINUTES).await;
+    world.settled(world.sweep_now().await, 10 * MINUTES).await;
     let before = world.assert_mailed_by_the_truth(0);
     let share = share(&world).await;
     assert!(share >= 0.4, "{APP} holds {share:.3} of the accounts");
@@ -114,7 +116,7 @@ async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_
     let sweep = world.sweep_now().await;
     world.checked(sweep, MANY / 2).await;
     assert!(world.simulator.expire_app(APP, SystemClock.now()));
-    let ended = world.settled(sweep, 5 * MINUTES).await;
+    let ended = world.settled(sweep, 10 * MINUTES).await;
     assert_eq!(ended.state, SweepState::Completed);
     assert_only_the_app(&active(&world).await);
     // Those of the first half whose app broke by itself were mailed before it went away; of the others nobody is.
@@ -135,7 +137,7 @@ async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_
     let skip = world.smtp.count();
     world.age(TimeDelta::days(7)).await;
     let broken = break_here_and_there(&world, 50);
-    world.settled(world.sweep_now().await, 5 * MINUTES).await;
+    world.settled(world.sweep_now().await, 10 * MINUTES).await;
     assert_only_the_app(&active(&world).await);
     assert_eq!(about_the_app(&world, skip), 0);
     let held: u64 = active(&world).await.iter().map(|trip| trip.users).sum();
@@ -148,9 +150,9 @@ async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_
     // The app comes back: the guard lets go by itself, and nothing is ever sent about what was held.
     let skip = world.smtp.count();
     assert!(world.simulator.revive_app(APP));
-    world.settled(world.sweep_now().await, 5 * MINUTES).await;
-    world.until("the trips are over", MINUTES, || async { active(&world).await.is_empty().then_some(()) }).await;
-    world.until_settled().await;
+    world.settled(world.sweep_now().await, 10 * MINUTES).await;
+    world.until("the trips are over", 10 * MINUTES, || async { active(&world).await.is_empty().then_some(()) }).await;
+    world.until_settled_within(10 * MINUTES).await;
     let due = world.simulator.truth().mailed;
     for mail in world.mails(skip) {
         let is_due = |app: &str| due.get(&mail.to).is_some_and(|due| due.iter().any(|due| due.toolkit.as_str() == app));
@@ -166,13 +168,13 @@ async fn an_app_that_expires_for_all_in_mid_sweep_is_mailed_about_to_nobody_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes of both cores: run by hand, as tests/run guard:: -- --ignored"]
 async fn on_the_first_day_too_and_a_release_mails_each_who_is_still_broken_once_the_first_few_first() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let mut world = town(MANY).await;
     world.simulator.expire_app(APP, SystemClock.now() - TimeDelta::days(3));
     world.start_worker();
     world.start_worker();
-    world.settled(world.sweep_now().await, 5 * MINUTES).await;
+    world.settled(world.sweep_now().await, 10 * MINUTES).await;
     let trips = active(&world).await;
     assert_only_the_app(&trips);
     assert!(
@@ -198,8 +200,8 @@ async fn on_the_first_day_too_and_a_release_mails_each_who_is_still_broken_once_
     let ramp = active(&world).await;
     assert_eq!(ramp.iter().map(|trip| trip.state).collect::<Vec<_>>(), [TripState::Releasing]);
     assert_eq!(world.smtp.count(), before + 20, "the first few first");
-    world.until("the rest follows", 4 * MINUTES, || async { active(&world).await.is_empty().then_some(()) }).await;
-    world.until_settled_within(4 * MINUTES).await;
+    world.until("the rest follows", 10 * MINUTES, || async { active(&world).await.is_empty().then_some(()) }).await;
+    world.until_settled_within(10 * MINUTES).await;
     let mails = world.mails(before);
     let mailed: BTreeSet<&UserId> = mails.iter().map(|mail| &mail.to).collect();
     let unreachable = world.reasons(NotificationState::Unreachable).await.values().sum::<u64>();
