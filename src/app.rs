@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::ValueEnum;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::adapters::composio::Composio;
@@ -15,14 +16,15 @@ use crate::adapters::mailer::Mailer;
 use crate::adapters::queue::{self, WorkerSpec};
 use crate::adapters::store::{self, ConnectError};
 use crate::adapters::users::UsersSource;
-use crate::audit::{Auditor, Desk, Guard, Names, Outbox};
-use crate::config::{Config, NotifyMode};
+use crate::audit::explain::Explainer;
+use crate::audit::{Auditor, Desk, Guard, Names, Outbox, Reaudits};
+use crate::config::{Config, HttpOps, NotifyMode};
 use crate::domain::alert::Telling;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::job::Lane;
 use crate::domain::notification::hold;
 use crate::domain::port::{JobHandler, JobStore, Store};
-use crate::http::{Listener, public};
+use crate::http::{Listener, ops, public};
 use crate::pipeline::alerter::conditions::Expected;
 use crate::pipeline::alerter::{Alerter, Channels};
 use crate::pipeline::checker::Checker;
@@ -45,7 +47,7 @@ pub enum Role {
     Notifier,
     /// Pushes what the queue lost, ends sweeps, deletes what is old, alerts the operator.
     Keeper,
-    /// Answers what the internet may ask, if `http.public.url` is set.
+    /// Answers over HTTP: the API and the probes, and what the internet may ask if `http.public.url` is set.
     Http,
 }
 
@@ -92,6 +94,12 @@ impl App {
         Outbox::new(Arc::clone(&self.store), Arc::clone(&self.queue))
     }
 
+    /// Asks for checks ahead of sweeps.
+    pub fn reaudits(&self) -> Reaudits {
+        let size = self.config.check.users_per_job;
+        Reaudits::new(Arc::clone(&self.store), self.outbox(), Arc::clone(&self.clock), size)
+    }
+
     /// The app's users.
     ///
     /// # Errors
@@ -106,10 +114,14 @@ impl App {
     /// A stage ended by itself.
     pub async fn run(&self, roles: &BTreeSet<Role>, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut stages = Stages { running: JoinSet::new(), shutdown: shutdown.clone() };
-        if roles.contains(&Role::Http)
-            && let Some(listener) = self.public_listener().await?
-        {
-            stages.start("http", listener.serve(shutdown.soft.clone()));
+        if roles.contains(&Role::Http) {
+            if let Some(listener) = self.public_listener().await? {
+                stages.start("http", listener.serve(shutdown.soft.clone()));
+            }
+            let alone = roles.len() == 1;
+            if let Some(listener) = self.ops_listener(alone, &shutdown.soft).await? {
+                stages.start("ops", listener.serve(shutdown.soft.clone()));
+            }
         }
         let composio = Composio::new(self.config.composio.clone(), Arc::clone(&self.clock))?;
         let users = self.users()?;
@@ -198,6 +210,38 @@ impl App {
             mail_events_secret: settings.mail_events_secret.clone(),
         });
         Ok(Some(Listener::bind(settings.listen, "http.public.listen", routes).await?))
+    }
+
+    /// The API and the probes; none if `http.ops.listen` is off. Whoever starts a second worker on one machine has asked for no
+    /// second API, so at the default address, unless it is all that the worker is for, it is told and not an error.
+    async fn ops_listener(&self, alone: bool, stopping: &CancellationToken) -> anyhow::Result<Option<Listener>> {
+        let settings = &self.config.http.ops;
+        let Some(address) = settings.listen else { return Ok(None) };
+        match Listener::bind(address, "http.ops.listen", ops::router(self.ops(stopping), settings)).await {
+            Err(error) if error.is_taken() && address == HttpOps::DEFAULT_LISTEN && !alone => {
+                tracing::warn!(
+                    event = "http.ops_elsewhere",
+                    %address,
+                    "somebody answers there already, so this worker has no API: set http.ops.listen, or \"off\""
+                );
+                Ok(None)
+            }
+            bound => Ok(Some(bound?)),
+        }
+    }
+
+    /// What the API answers from.
+    fn ops(&self, stopping: &CancellationToken) -> ops::Ops {
+        let users = self.users().map_err(|error| format!("{error:#}"));
+        ops::Ops {
+            store: Arc::clone(&self.store),
+            queue: Arc::clone(&self.queue),
+            clock: Arc::clone(&self.clock),
+            explainer: Explainer::new(Arc::clone(&self.store), users.clone(), &self.config),
+            users,
+            reaudits: self.reaudits(),
+            stopping: stopping.clone(),
+        }
     }
 
     fn work(&self, stages: &mut Stages, lane: Lane, concurrency: usize, handler: Arc<dyn JobHandler>) {

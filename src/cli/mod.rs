@@ -11,6 +11,7 @@ mod mail;
 mod mail_preview;
 mod mail_test;
 mod notifications;
+mod openapi;
 mod pause;
 mod policy;
 mod run;
@@ -142,6 +143,7 @@ enum Command {
     Migrate(users::MigrateArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Mail(mail::MailArgs),
+    Openapi(openapi::OpenapiArgs),
     /// The older name of `mail test`
     #[command(hide = true)]
     MailTest(mail_test::MailTestArgs),
@@ -180,6 +182,7 @@ async fn dispatch(cli: Cli) -> Exit {
     let outcome = match cli.command {
         Command::Demo(args) => demo::demo(&args).await,
         Command::Simulator(args) => simulate::simulate(&args).await,
+        Command::Openapi(_) => openapi::openapi(),
         command => match load(&cli.global) {
             Ok(config) => with_config(command, config, &cli.global).await,
             Err(exit) => return exit,
@@ -193,7 +196,7 @@ async fn dispatch(cli: Cli) -> Exit {
 
 async fn with_config(command: Command, config: Config, global: &Global) -> Outcome {
     match command {
-        Command::Run(args) => run::run(&args, config).await,
+        Command::Run(args) => Box::pin(run::run(&args, config)).await,
         Command::Sweep(args) => sweep::sweep(&args, &config).await,
         Command::Check(args) => check::check(&args, &config).await,
         Command::Status(args) => status::status(&args, &config).await,
@@ -212,7 +215,7 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::CheckConfig(args) => check_config::check_config(&args, &config, global.config.as_deref()).await,
         Command::Mail(args) => mail::mail(&args, &config).await,
         Command::MailTest(args) => mail_test::mail_test(&args, &config).await,
-        Command::Demo(_) | Command::Simulator(_) => Ok(Exit::Usage),
+        Command::Demo(_) | Command::Simulator(_) | Command::Openapi(_) => Ok(Exit::Usage),
     }
 }
 

@@ -81,6 +81,8 @@ impl World {
         set("mail.smtp.tls", "none".to_owned());
         set("log.filter", "info,connection_auditor=debug".to_owned());
         set("policy.group_wait_single", "0s".to_owned());
+        // Worlds live side by side: the one that is asked for an API names its port.
+        set("http.ops.listen", "off".to_owned());
         let mut own_redis = None;
         match on {
             On::Servers => {
