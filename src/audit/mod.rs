@@ -1,6 +1,8 @@
 //! Use cases that several need: looking at a user and recording what was seen, asking for that, judging whether too much
-//! broke at once, telling how things are and why somebody was mailed, naming apps, and handing jobs over.
+//! broke at once, telling how things are and why somebody was mailed, naming apps, handing jobs over, and everything that an
+//! app does for one user.
 
+pub mod entity;
 pub mod explain;
 mod guard;
 mod job;

@@ -144,6 +144,7 @@ fn composio(s: &mut Section<'_>) -> Composio {
         reserved_in_flight: s.value("reserved_in_flight", d.reserved_in_flight, whole(0..=1_023)),
         connect_timeout: s.value("connect_timeout", d.connect_timeout, duration(INSTANT..=MINUTE)),
         timeout: s.value("timeout", d.timeout, duration(INSTANT..=5 * MINUTE)),
+        execute_timeout: s.value("execute_timeout", d.execute_timeout, duration(INSTANT..=10 * MINUTE)),
         page_limit: s.value("page_limit", d.page_limit, whole(1..=1_000)),
         max_pages: s.value("max_pages", d.max_pages, whole(1..=10_000)),
         max_body: s.value("max_body", d.max_body, whole(64 * 1_024..=256 * 1_024 * 1_024)),

@@ -201,6 +201,9 @@ pub struct Composio {
     /// How long one request may take, its body included.
     #[serde(serialize_with = "print::duration")]
     pub timeout: Duration,
+    /// How long running a tool may take; what it does may take longer than any list.
+    #[serde(serialize_with = "print::duration")]
+    pub execute_timeout: Duration,
     /// Rows asked for in one page; the server may give fewer.
     pub page_limit: u32,
     /// Pages of one user, at most: a bound against a server that never ends.
@@ -221,6 +224,7 @@ impl Default for Composio {
             reserved_in_flight: 8,
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(20),
+            execute_timeout: Duration::from_secs(60),
             page_limit: 100,
             max_pages: 100,
             max_body: 8 * 1024 * 1024,

@@ -41,7 +41,7 @@ pub fn items(
 }
 
 /// Puts a user and an app into the template of the app's own page.
-fn fill(template: &str, user: &UserId, toolkit: &Toolkit) -> String {
+pub fn fill(template: &str, user: &UserId, toolkit: &Toolkit) -> String {
     let escaped = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
     template.replace("{toolkit}", &escaped(toolkit.as_str())).replace("{user_id}", &escaped(user.as_str()))
 }

@@ -17,6 +17,7 @@ use super::api::access::{Door, from_this_machine};
 use super::{RequestIds, api, bounded_with, probes};
 use crate::adapters::users::UsersSource;
 use crate::audit::Reaudits;
+use crate::audit::entity::Entities;
 use crate::audit::explain::Explainer;
 use crate::config::HttpOps;
 use crate::domain::clock::Clock;
@@ -35,6 +36,8 @@ pub struct Ops {
     pub clock: Arc<dyn Clock>,
     /// The app's users, or why they cannot be asked.
     pub users: Result<Arc<UsersSource>, String>,
+    /// Handles of single users; none where no API key is set.
+    pub entities: Option<Entities>,
     /// Tells why.
     pub explainer: Explainer,
     /// Asks for checks.

@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::gate::AppGate;
+
 /// How long whoever met an outage should wait.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// What a problem is, on the wire.
@@ -22,6 +24,7 @@ pub(super) struct Problem {
     detail: Cow<'static, str>,
     code: Option<&'static str>,
     errors: Vec<FieldError>,
+    gate: Option<Box<AppGate>>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -52,11 +55,14 @@ pub(super) struct Body<'a> {
     /// The fields that are wrong.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    /// What the gate said, where it kept a tool from running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<&'a AppGate>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, detail: detail.into(), code: None, errors: Vec::new(), headers: Vec::new() }
+        Self { status, detail: detail.into(), code: None, errors: Vec::new(), gate: None, headers: Vec::new() }
     }
 
     /// The request itself is wrong; `detail` says what was expected.
@@ -108,6 +114,11 @@ impl Problem {
         Self { code: Some(code), ..self }
     }
 
+    /// With what the gate said.
+    pub(super) fn gated(self, app: AppGate) -> Self {
+        Self { gate: Some(Box::new(app)), ..self }
+    }
+
     /// With a header.
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -131,6 +142,7 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             code: self.code,
             errors: &self.errors,
+            gate: self.gate.as_deref(),
         };
         let mut answer = (self.status, Json(body)).into_response();
         let headers = answer.headers_mut();

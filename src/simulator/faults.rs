@@ -69,6 +69,14 @@ pub enum Lie {
     WrongTotal,
     /// The first page is given as the only one, though `total_items` says otherwise.
     TruncateList,
+    /// A list of a user's accounts is that of somebody else, who is named in its rows.
+    OthersList,
+    /// One account, asked for by its id, comes back as somebody else's.
+    OthersAccount,
+    /// A link is minted for somebody else than was named.
+    OthersLink,
+    /// A tool is refused, as the account that was named counts as somebody else's.
+    OthersTool,
     /// Where there is no next page, `next_cursor` is missing instead of null.
     AbsentCursor,
 }

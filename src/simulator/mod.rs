@@ -8,7 +8,7 @@
 //!  connection   TCP that can be cut
 //!  gate         count · delay · limit · key · fault          faults  limit  counters
 //!  routes       the endpoints        consent  the hosted page        control  /__sim
-//!  list         filters, order, pages
+//!  list         filters, order, pages      tools  what is run with an account      asked  what was asked
 //!  world        what has happened since                      truth   who should be mailed
 //!  population   users and accounts, computed from a seed     persona the kinds of users, with the truth beside them
 //! ```
@@ -18,6 +18,7 @@
 
 mod account;
 mod answer;
+mod asked;
 mod catalog;
 mod chance;
 mod connection;
@@ -31,9 +32,11 @@ mod list;
 mod persona;
 mod population;
 mod routes;
+mod tools;
 mod truth;
 mod world;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -46,6 +49,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use account::PLANTED;
+pub use asked::Asked;
+pub use catalog::Shelf;
 pub use counters::Counters;
 pub use faults::{FaultKind, Faults, KeyState, Lie, Masking};
 pub use limit::RateLimit;
@@ -101,6 +106,12 @@ pub struct SimulatorOptions {
     pub rate_limit: RateLimit,
     /// What is wrong from the start.
     pub faults: Faults,
+    /// Which auth configs the project has of every app.
+    pub shelf: Shelf,
+    /// Of which apps it has others, by slug.
+    pub shelves: BTreeMap<String, Shelf>,
+    /// Keep every request, for [`Simulator::asked`].
+    pub record: bool,
 }
 
 impl Default for SimulatorOptions {
@@ -114,11 +125,18 @@ impl Default for SimulatorOptions {
             latency: Latency::default(),
             rate_limit: RateLimit::default(),
             faults: Faults::default(),
+            shelf: Shelf::default(),
+            shelves: BTreeMap::new(),
+            record: false,
         }
     }
 }
 
 impl SimulatorOptions {
+    fn shelf(&self, slug: &str) -> Shelf {
+        self.shelves.get(slug).copied().unwrap_or(self.shelf)
+    }
+
     fn page_size(&self) -> PageSize {
         PageSize { default: self.page_default.max(1), cap: self.page_cap.max(1) }
     }
@@ -144,6 +162,7 @@ struct Inner {
     faults: RwLock<Faults>,
     tally: Arc<Tally>,
     limiter: Limiter,
+    record: asked::Record,
     requests: AtomicU64,
     now: Now,
     url: String,
@@ -214,6 +233,7 @@ impl Simulator {
             faults: RwLock::new(options.faults.clone()),
             tally: Arc::new(Tally::default()),
             limiter: Limiter::new(options.rate_limit),
+            record: asked::Record::default(),
             requests: AtomicU64::new(0),
             now,
             url: format!("http://{address}"),
@@ -262,9 +282,15 @@ impl Simulator {
         self.inner.tally.read()
     }
 
+    /// What it was asked so far, request by request; empty unless [`SimulatorOptions::record`] is set.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.inner.record.read()
+    }
+
     /// Counts from zero again.
     pub fn reset_counters(&self) {
         self.inner.tally.reset();
+        self.inner.record.reset();
     }
 
     /// What is wrong at the moment.

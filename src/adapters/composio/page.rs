@@ -76,14 +76,14 @@ struct RowExperimental {
 /// `expired_at` has no specified format: a text or a number of seconds or milliseconds; anything else is no instant.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum LooseInstant {
+pub(super) enum LooseInstant {
     Text(String),
     Number(f64),
     Other(serde::de::IgnoredAny),
 }
 
 impl LooseInstant {
-    fn instant(&self) -> Option<DateTime<Utc>> {
+    pub(super) fn instant(&self) -> Option<DateTime<Utc>> {
         let number = match self {
             Self::Text(text) => match DateTime::parse_from_rfc3339(text) {
                 Ok(at) => return Some(at.with_timezone(&Utc)).filter(|at| (1970..=9999).contains(&at.year())),
@@ -128,7 +128,7 @@ impl Row {
 }
 
 /// A text as a database can keep it: what is observed must equal what is stored, or it would look changed at every check.
-fn storable(text: String) -> String {
+pub(super) fn storable(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
@@ -159,6 +159,26 @@ pub(super) struct ErrorBody {
 pub(super) struct ErrorDetail {
     #[serde(default)]
     pub(super) slug: Option<String>,
+    #[serde(default)]
+    code: Option<LooseCode>,
+}
+
+/// A number in what was seen, a text in the documentation.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LooseCode {
+    Number(u32),
+    Other(serde::de::IgnoredAny),
+}
+
+impl ErrorDetail {
+    /// The error's number, where the answer has one.
+    pub(super) fn code(&self) -> Option<u32> {
+        match self.code {
+            Some(LooseCode::Number(code)) => Some(code),
+            Some(LooseCode::Other(_)) | None => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod checks;
+mod entity;
 mod guard;
 mod notifications;
 mod outbox;
@@ -17,6 +18,7 @@ mod trail;
 
 pub use alerts::{AlertStore, ClaimedMessage, MessageEnd, VitalSigns};
 pub use checks::{CheckOutcome, CheckStore, ClaimedCheck, Record, Recorded, ToolkitName, UserRecord};
+pub use entity::{EntityStore, LinkTrace, Standing};
 pub use guard::{Broken, Count, GuardStore, Healthy, NewTrip, Release, Released, TripDetail};
 pub use notifications::{Begun, NotificationStore, Sending, Settled, Settlement};
 pub use outbox::{DeadJob, DeadJobStore, Horizon, OutboxStore};

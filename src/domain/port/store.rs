@@ -1,8 +1,8 @@
 //! What can go wrong with the store, and all of it as one.
 
 use super::{
-    AlertStore, CheckStore, DeadJobStore, GuardStore, NotificationStore, OutboxStore, ReportStore, SuppressionStore,
-    SweepStore, TrailStore,
+    AlertStore, CheckStore, DeadJobStore, EntityStore, GuardStore, NotificationStore, OutboxStore, ReportStore,
+    SuppressionStore, SweepStore, TrailStore,
 };
 
 /// The store could not do what it was asked.
@@ -58,6 +58,7 @@ pub trait Store:
     + SuppressionStore
     + AlertStore
     + TrailStore
+    + EntityStore
 {
 }
 impl<T> Store for T where
@@ -71,5 +72,6 @@ impl<T> Store for T where
         + SuppressionStore
         + AlertStore
         + TrailStore
+        + EntityStore
 {
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::entity::LinkTrace;
 use super::reports::LastCheck;
 use super::store::StoreResult;
 use crate::domain::account::Account;
@@ -59,6 +60,12 @@ pub struct Trail {
     pub suppressions: Vec<Suppression>,
     /// Sweeps and re-audits that could not be told apart are not here: see `last_check`. Dead jobs that hold the user.
     pub dead_jobs: Vec<uuid::Uuid>,
+    /// Links that were asked for, oldest first, without where they lead.
+    #[serde(default)]
+    pub links: Vec<LinkTrace>,
+    /// When it was last said that the accounts may have changed.
+    #[serde(default)]
+    pub doubted_at: Option<DateTime<Utc>>,
 }
 
 /// One change of one account.

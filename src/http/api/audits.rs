@@ -16,7 +16,7 @@ use crate::domain::history::History;
 use crate::domain::id::{AccountId, CheckId, UserId};
 use crate::domain::port::LastCheck;
 use crate::domain::slot::Slot;
-use crate::domain::verdict::{SlotVerdict, Verdict, assess};
+use crate::domain::verdict::{SlotVerdict, Verdict};
 use crate::http::ops::Ops;
 use crate::http::problem::Problem;
 
@@ -150,10 +150,8 @@ pub(super) async fn look(State(ops): State<Arc<Ops>>, Row(id): Row) -> Result<Js
     let mut users = Vec::with_capacity(audit.users.len());
     for user in audit.users {
         let history: History = histories.remove(&user).unwrap_or_default();
-        let listed = history.accounts.iter().filter(|known| known.gone_at.is_none());
-        let listed: Vec<_> = listed.map(|known| known.account.clone()).collect();
         let check = ops.store.last_check(&user).await?;
-        let connections = assess(&listed, &history).into_iter().map(Judged::from).collect();
+        let connections = history.verdicts().into_iter().map(Judged::from).collect();
         users.push(Audited { user, check, connections });
     }
     let state = if audit.done { AuditState::Done } else { AuditState::Pending };

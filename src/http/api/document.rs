@@ -32,6 +32,8 @@ pub(super) fn base() -> OpenApi {
         .description(Some(ABOUT))
         .license(Some(license.build()));
     let tags = [
+        ("connections", "What a user has connected, and whether an action may use it."),
+        ("tools", "What an app can be made to do for a user."),
         ("users", "One user: what is known, what was done, what comes next."),
         ("audits", "Checks ahead of sweeps."),
         ("suppressions", "Who is not mailed."),
@@ -66,11 +68,15 @@ enum Which {
     WithToken,
     /// Those about one row.
     OfRow,
+    /// Those that may have to ask Composio.
+    Asking,
+    /// Those that make or run something at Composio.
+    Making,
 }
 
 const AGAIN: (&str, &str) = ("Retry-After", "Seconds after which to try again.");
 
-const REFUSALS: [Refusal; 9] = [
+const REFUSALS: [Refusal; 12] = [
     Refusal {
         name: "BadRequest",
         status: "400",
@@ -99,6 +105,30 @@ const REFUSALS: [Refusal; 9] = [
         text: "There is none of this id, or it is kept no more. Code `not_found`.",
         headers: &[],
         of: Which::OfRow,
+    },
+    Refusal {
+        name: "Unknown",
+        status: "404",
+        text: "Nothing is known of the user and nobody was to look (`never_seen`), or Composio knows no such thing (`not_found`).",
+        headers: &[],
+        of: Which::Asking,
+    },
+    Refusal {
+        name: "Conflict",
+        status: "409",
+        text: "Things are not such that it could be done, and `code` says how: `already_connected`, `no_auth_config`, \
+               `auth_configs_disabled`, `several_auth_configs`, `several_accounts`, `link_busy`, `composio_conflict`; or the gate \
+               denies it (`denied`), as `gate` says.",
+        headers: &[],
+        of: Which::Making,
+    },
+    Refusal {
+        name: "BadGateway",
+        status: "502",
+        text: "We could not look, and trying again will not help by itself: `composio_key_refused`, `composio_foreign_rows`, \
+               `composio_refused`; or we do not know whether it was done (`composio_answer_lost`).",
+        headers: &[],
+        of: Which::Asking,
     },
     Refusal {
         name: "Misdirected",
@@ -136,7 +166,8 @@ const REFUSALS: [Refusal; 9] = [
     Refusal {
         name: "Unavailable",
         status: "503",
-        text: "The database does not answer, or it took too long: try again.",
+        text: "We could not look: the database or Composio does not answer, or has enough (`database_unavailable`, \
+               `composio_unavailable`, `composio_rate_limited`), or it took too long: try again.",
         headers: &[AGAIN],
         of: Which::WithToken,
     },
@@ -161,11 +192,15 @@ pub(super) fn finish(mut api: OpenApi) -> OpenApi {
         let about_row = path.contains("{id}");
         for (writes, operation) in operations(item) {
             let open = operation.security.is_some();
+            let of = |tag: &str| operation.tags.iter().flatten().any(|one| one == tag);
+            let asks = of("connections") || of("tools");
             for refusal in &REFUSALS {
                 let answers = match refusal.of {
                     Which::All => true,
                     Which::WithToken => !open,
                     Which::OfRow => about_row,
+                    Which::Asking => asks,
+                    Which::Making => asks && writes,
                 };
                 if answers {
                     let told = || RefOr::Ref(Ref::from_response_name(refusal.name));

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::access::Caller;
-use crate::domain::id::{Toolkit, UserId};
+use crate::domain::id::{ToolSlug, Toolkit, UserId};
 use crate::domain::port::StoreError;
 use crate::http::problem::Problem;
 
@@ -20,6 +20,12 @@ const LONGEST_KEY: usize = 255;
 
 /// The user in the path, whatever text the id is.
 pub(super) struct OfUser(pub(super) UserId);
+
+/// The user and the app in the path.
+pub(super) struct OfUserAndApp(pub(super) UserId, pub(super) Toolkit);
+
+/// The user and the tool in the path.
+pub(super) struct OfUserAndTool(pub(super) UserId, pub(super) ToolSlug);
 
 /// The row in the path.
 pub(super) struct Row(pub(super) Uuid);
@@ -66,6 +72,24 @@ impl<S: Sync> FromRequestParts<S> for OfUser {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         id("user", segment(parts, "user").await?).map(|text| Self(UserId::new(text)))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for OfUserAndApp {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let OfUser(user) = OfUser::from_request_parts(parts, state).await?;
+        Ok(Self(user, toolkit("toolkit", &segment(parts, "toolkit").await?)?))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for OfUserAndTool {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let OfUser(user) = OfUser::from_request_parts(parts, state).await?;
+        id("tool", segment(parts, "tool").await?).map(|tool| Self(user, ToolSlug::new(tool)))
     }
 }
 

@@ -14,15 +14,20 @@
 //! | `limit` | how often |
 //! | `input` | what a request brings |
 //! | `document` | what all routes have in common, for the document |
-//! | `users`, `audits`, `suppressions`, `status` | the routes |
+//! | `entity` | what the routes about connections have in common |
+//! | `connections`, `gate`, `tools`, `users`, `audits`, `suppressions`, `status` | the routes |
 
 pub(super) mod access;
 mod audits;
+mod connections;
 mod document;
+mod entity;
+mod gate;
 mod input;
 mod limit;
 mod status;
 mod suppressions;
+mod tools;
 mod users;
 
 use std::sync::Arc;
@@ -46,6 +51,11 @@ struct Served(Arc<str>);
 /// All routes that need a token, with their part of the document.
 fn routes() -> OpenApiRouter<Arc<Ops>> {
     OpenApiRouter::default()
+        .routes(routes!(connections::list, connections::start))
+        .routes(routes!(connections::report))
+        .routes(routes!(gate::gate))
+        .routes(routes!(tools::list))
+        .routes(routes!(tools::execute))
         .routes(routes!(users::explain))
         .routes(routes!(audits::ask))
         .routes(routes!(audits::look))

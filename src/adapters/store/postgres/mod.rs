@@ -3,6 +3,7 @@
 mod alerts;
 mod checks;
 mod dead;
+mod entity;
 mod erase;
 mod guard;
 mod merge;

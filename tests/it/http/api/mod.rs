@@ -2,6 +2,8 @@
 
 mod access;
 mod document;
+mod entity;
+mod examples;
 mod limits;
 mod routes;
 
