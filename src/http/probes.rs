@@ -39,8 +39,8 @@ struct Readiness {
     stopping: bool,
 }
 
-/// What was found, and when.
-type Found = Arc<Mutex<Option<(Instant, Readiness)>>>;
+/// How the database and the queue were found, and when.
+type Found = Arc<Mutex<Option<(Instant, (Health, Health))>>>;
 
 pub(super) fn routes(ops: &Arc<Ops>) -> Router {
     let state = (Arc::clone(ops), Found::default());
@@ -53,19 +53,24 @@ async fn live() -> Json<serde_json::Value> {
 }
 
 async fn ready(State((ops, found)): State<(Arc<Ops>, Found)>) -> (StatusCode, Json<Readiness>) {
-    let stopping = ops.stopping.is_cancelled();
     // One asks, the others wait for the answer.
     let mut found = found.lock().await;
-    let (database, queue) = match *found {
-        Some((at, readiness)) if at.elapsed() < FRESH => (readiness.database, readiness.queue),
-        _ => tokio::join!(async { health(matches!(timeout(ASKING, ops.store.ping()).await, Ok(Ok(())))) }, async {
-            health(ops.depths().await.is_ok())
-        },),
+    let needs = match *found {
+        Some((at, needs)) if at.elapsed() < FRESH => needs,
+        _ => {
+            let needs =
+                tokio::join!(async { health(matches!(timeout(ASKING, ops.store.ping()).await, Ok(Ok(())))) }, async {
+                    health(ops.depths().await.is_ok())
+                },);
+            *found = Some((Instant::now(), needs));
+            needs
+        }
     };
+    drop(found);
+    let ((database, queue), stopping) = (needs, ops.stopping.is_cancelled());
     let ready = database == Health::Ok && queue == Health::Ok && !stopping;
-    let readiness = Readiness { ready, database, queue, stopping };
-    *found = Some((Instant::now(), readiness));
-    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(readiness))
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, database, queue, stopping }))
 }
 
 fn health(answers: bool) -> Health {

@@ -1,7 +1,5 @@
 //! What the routes have in common, told once for the document: who it is for, tokens, refusals.
 
-use std::collections::BTreeMap;
-
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -68,6 +66,8 @@ enum Which {
     WithToken,
     /// Those about one row.
     OfRow,
+    /// Those that take a body.
+    WithBody,
     /// Those that may have to ask Composio.
     Asking,
     /// Those that make or run something at Composio.
@@ -76,7 +76,7 @@ enum Which {
 
 const AGAIN: (&str, &str) = ("Retry-After", "Seconds after which to try again.");
 
-const REFUSALS: [Refusal; 12] = [
+const REFUSALS: [Refusal; 14] = [
     Refusal {
         name: "BadRequest",
         status: "400",
@@ -129,6 +129,20 @@ const REFUSALS: [Refusal; 12] = [
                `composio_refused`; or we do not know whether it was done (`composio_answer_lost`).",
         headers: &[],
         of: Which::Asking,
+    },
+    Refusal {
+        name: "TooLarge",
+        status: "413",
+        text: "The body is larger than 1 MiB. Code `too_large`.",
+        headers: &[],
+        of: Which::WithBody,
+    },
+    Refusal {
+        name: "UnsupportedMediaType",
+        status: "415",
+        text: "The body is not said to be JSON. Code `unsupported_media_type`.",
+        headers: &[],
+        of: Which::WithBody,
     },
     Refusal {
         name: "Misdirected",
@@ -199,6 +213,7 @@ pub(super) fn finish(mut api: OpenApi) -> OpenApi {
                     Which::All => true,
                     Which::WithToken => !open,
                     Which::OfRow => about_row,
+                    Which::WithBody => operation.request_body.is_some(),
                     Which::Asking => asks,
                     Which::Making => asks && writes,
                 };
@@ -213,9 +228,6 @@ pub(super) fn finish(mut api: OpenApi) -> OpenApi {
             }
         }
     }
-    // Without these, a snapshot would change with the order in which routes are named.
-    let sorted: BTreeMap<_, _> = std::mem::take(&mut api.paths.paths).into_iter().collect();
-    api.paths.paths = sorted;
     api
 }
 

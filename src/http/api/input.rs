@@ -1,11 +1,16 @@
 //! What a request brings, read once and refused as a problem that names the field.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 use super::access::Caller;
@@ -119,7 +124,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Content<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         match Json::from_request(request, state).await {
-            Ok(Json(content)) => Ok(Self(content)),
+            Ok(Json(Object(content))) => Ok(Self(content)),
             Err(JsonRejection::JsonDataError(error)) => Err(misshapen(&error.body_text())),
             Err(JsonRejection::JsonSyntaxError(_)) => {
                 Err(Problem::bad_request("the body is not JSON").coded("invalid_json"))
@@ -133,6 +138,29 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Content<T> {
             }
             Err(_) => Err(Problem::bad_request("the body broke off").coded("invalid_body")),
         }
+    }
+}
+
+/// An object; where a struct is wanted, serde would take a list of its fields too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
     }
 }
 

@@ -32,8 +32,13 @@ async fn the_flows_of_the_article_work_over_http() {
     let world = World::mixed(On::Embedded, 30, Mix::only(&["healthy_one", "expired_permanent"])).await;
     let kind = |wanted: &str| {
         let mut users = world.simulator.users();
-        let of = |id| world.simulator.population().persona_of(id).is_some_and(|persona| persona.name == wanted);
-        users.find(|user| of(&user.id)).expect("there is one").id.as_str().to_owned()
+        let population = world.simulator.population();
+        users
+            .find(|user| population.persona_of(&user.id).is_some_and(|kind| kind.name == wanted))
+            .expect("there is one")
+            .id
+            .as_str()
+            .to_owned()
     };
     let (well, ill) = (kind("healthy_one"), kind("expired_permanent"));
     let api = Api::of(world, &["--roles", "http"]).await;
