@@ -20,6 +20,9 @@
 //! | 5 | [`http`], [`telemetry`] | what is answered over HTTP; logs |
 //! | 6 | [`cli`], [`app`], [`shutdown`] | the binary: parse, wire, run, exit |
 //!
+//! For one user at a time (connect an app, a settings page, a gate before an action, tools) see [`audit::entity`], which also says what
+//! the words of older articles (*entity*, *app*, *connection*) are today.
+//!
 //! [`simulator`] stands beside: a Composio on loopback, for the demo, the tests and the benchmarks.
 
 pub mod adapters;

@@ -3,9 +3,12 @@
 mod alerts;
 mod check;
 mod check_config;
+mod connect;
+mod connections;
 mod dead;
 mod demo;
 mod explain;
+mod gate;
 mod guard;
 mod mail;
 mod mail_preview;
@@ -20,6 +23,7 @@ mod simulate;
 mod status;
 mod suppressions;
 mod sweep;
+mod tools;
 mod user;
 mod users;
 mod wait;
@@ -47,6 +51,8 @@ pub enum Exit {
     Failed,
     /// It found what it was asked to look for: see each command's help.
     Found,
+    /// It could not tell, and says so: see each command's help.
+    Unknown,
     /// The arguments or the configuration are wrong; nothing was done.
     Usage,
 }
@@ -57,6 +63,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Found => 2,
+            Exit::Unknown => 3,
             Exit::Usage => 64,
         })
     }
@@ -87,6 +94,9 @@ Set it up:
 Ask it why:
   connection-auditor -c auditor.toml explain user-123     what happened to one user, and what is next
 
+One user at a time:
+  connection-auditor -c auditor.toml gate user-123 slack  may an action use Slack on behalf of this user?
+
 Every setting is also an environment variable: composio.api_key is CONNECTION_AUDITOR_COMPOSIO__API_KEY.
 
 Durations are written as 30s, 5m, 1h 30m or 7d. Times are printed in UTC.
@@ -95,6 +105,7 @@ Exit codes:
   0   done
   1   failed; the error is on standard error
   2   found what was looked for: each command's help says what that is
+  3   could not tell: each command's help says what
   64  the arguments or the configuration are wrong; nothing was done",
     max_term_width = 100
 )]
@@ -130,6 +141,11 @@ enum Command {
     Check(check::CheckArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
+    Connections(connections::ConnectionsArgs),
+    Connect(connect::ConnectArgs),
+    Gate(gate::GateArgs),
+    Tools(tools::ToolsArgs),
+    Execute(tools::ExecuteArgs),
     Notifications(notifications::NotificationsArgs),
     Guard(guard::GuardArgs),
     Pause(pause::PauseArgs),
@@ -171,7 +187,7 @@ pub fn main() -> ExitCode {
     let exit = runtime.block_on(dispatch(cli));
     // What still runs after a hard stop is not waited for: leases give its work back.
     runtime.shutdown_background();
-    if show::output_was_lost() && matches!(exit, Exit::Done | Exit::Found) {
+    if show::output_was_lost() && matches!(exit, Exit::Done | Exit::Found | Exit::Unknown) {
         hint!("error: not all of the output could be written");
         return Exit::Failed.into();
     }
@@ -200,6 +216,11 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Sweep(args) => sweep::sweep(&args, &config).await,
         Command::Check(args) => check::check(&args, &config).await,
         Command::Status(args) => status::status(&args, &config).await,
+        Command::Connections(args) => connections::connections(&args, &config).await,
+        Command::Connect(args) => connect::connect(&args, &config).await,
+        Command::Gate(args) => gate::gate(&args, &config).await,
+        Command::Tools(args) => tools::tools(&args, &config).await,
+        Command::Execute(args) => tools::execute(&args, &config).await,
         Command::Explain(args) => explain::explain(&args, &config).await,
         Command::Guard(args) => guard::guard(&args, &config).await,
         Command::Pause(args) => pause::pause(&args, &config).await,

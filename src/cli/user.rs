@@ -57,6 +57,8 @@ The JSON is an object with
   suppressions             reasons not to mail the user, past ones too
   address_suppressions     reasons not to mail the address that the user has now
   dead_jobs                given-up jobs that hold the user
+  links                    links to connect an account that were asked for; not where they led
+  doubted_at               when it was last said that the accounts may have changed, or null
 Your app's own users are not part of it; it is only read.")]
 struct ExportArgs {
     /// The user, by the id under which Composio knows them

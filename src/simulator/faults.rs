@@ -133,6 +133,8 @@ pub struct Faults {
     pub kinds: Vec<FaultKind>,
     /// Every request fails, like this.
     pub outage: Option<FaultKind>,
+    /// Only requests that write fail like this.
+    pub only_writes: bool,
     /// What becomes of the right key.
     pub key: KeyState,
     /// What is wrong with lists.
@@ -152,6 +154,7 @@ impl Default for Faults {
             rate: 0.0,
             kinds: Vec::new(),
             outage: None,
+            only_writes: false,
             key: KeyState::Valid,
             lies: BTreeSet::new(),
             masking: Masking::Raw,
@@ -172,6 +175,12 @@ impl Faults {
     #[must_use]
     pub fn outage(kind: FaultKind) -> Self {
         Self { outage: Some(kind), ..Self::default() }
+    }
+
+    /// Every request that writes fails like this.
+    #[must_use]
+    pub fn outage_of_writes(kind: FaultKind) -> Self {
+        Self { only_writes: true, ..Self::outage(kind) }
     }
 
     /// Lists tell this lie.

@@ -38,7 +38,6 @@ pub(super) async fn pass(
     let _in_flight = inner.tally.begin(format!("{} {}", request.method(), endpoint(path)), target);
     let id = chance::uuid(number, "request").to_string();
     request.extensions_mut().insert(RequestId(id.clone()));
-    let request = if inner.options.record { note(&inner, request).await } else { request };
     inner.world.tick(inner.now());
     inner.delay(inner.options.latency.draw(number)).await;
 
@@ -49,8 +48,11 @@ pub(super) async fn pass(
     answer
 }
 
-/// Keeps what is asked; the request goes on as it came.
-async fn note(inner: &Inner, request: Request) -> Request {
+/// Keeps what is asked, if that is wanted, with its whole path; the request goes on as it came.
+pub(super) async fn note(State(inner): State<Arc<Inner>>, request: Request, next: Next) -> Response<Body> {
+    if !inner.options.record {
+        return next.run(request).await;
+    }
     let (parts, body) = request.into_parts();
     let bytes = to_bytes(body, LARGEST_BODY).await.unwrap_or_default();
     inner.record.note(Asked {
@@ -59,7 +61,7 @@ async fn note(inner: &Inner, request: Request) -> Request {
         query: parts.uri.query().unwrap_or_default().to_owned(),
         body: serde_json::from_slice(&bytes).ok(),
     });
-    Request::from_parts(parts, Body::from(bytes))
+    next.run(Request::from_parts(parts, Body::from(bytes))).await
 }
 
 async fn answer(
@@ -71,7 +73,8 @@ async fn answer(
     request: Request,
     next: Next,
 ) -> Response<Body> {
-    let fault = faults.draw(number);
+    let concerned = !faults.only_writes || request.method() != Method::GET;
+    let fault = faults.draw(number).filter(|_| concerned);
     if fault.is_some() {
         inner.tally.count(|counters| counters.faults += 1);
     }

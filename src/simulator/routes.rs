@@ -41,7 +41,11 @@ pub(super) fn api(inner: &Arc<Inner>) -> Router {
         .route("/tools/execute/{slug}", post(tools::execute))
         .fallback(no_route)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(inner), gate::pass));
-    Router::new().nest("/api/v3", endpoints.clone()).nest("/api/v3.1", endpoints).with_state(Arc::clone(inner))
+    Router::new()
+        .nest("/api/v3", endpoints.clone())
+        .nest("/api/v3.1", endpoints)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(inner), gate::note))
+        .with_state(Arc::clone(inner))
 }
 
 async fn no_route(uri: Uri, Extension(id): Id) -> Response<Body> {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 mod demo;
+mod entity;
 mod explain;
 mod guard;
 mod help;

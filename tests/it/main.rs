@@ -6,6 +6,8 @@ mod alerts;
 mod checker;
 mod cli;
 mod config;
+mod entity;
+mod examples;
 mod floors;
 mod guard;
 mod http;

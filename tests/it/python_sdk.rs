@@ -26,7 +26,7 @@ fn python() -> PathBuf {
 }
 
 /// Runs a script with the SDK; what it prints is one JSON object.
-async fn run(script: &str, arguments: &[&str]) -> Value {
+pub(crate) async fn run(script: &str, arguments: &[&str]) -> Value {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/python").join(script);
     let mut command = Command::new(python());
     command

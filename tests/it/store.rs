@@ -5,6 +5,7 @@
 mod alerts;
 mod availability;
 mod checks;
+mod entity;
 mod guard;
 mod notifications;
 mod opening;
@@ -290,6 +291,17 @@ on_both! {
         mails_are_read_page_by_page_with_what_they_listed,
         an_erased_user_leaves_nothing_behind,
         whoever_works_for_an_erased_user_is_fenced;
+    entity:
+        a_standing_holds_what_is_known_of_this_user_alone,
+        the_newest_doubt_stands_also_of_a_user_who_was_never_seen,
+        a_user_has_one_re_check_at_a_time,
+        of_sixteen_who_ask_for_a_re_check_one_is_heard,
+        of_sixteen_who_wish_for_the_same_link_one_asks,
+        a_link_that_was_made_is_given_to_all_who_wish_for_it_until_it_expires,
+        a_link_that_may_have_been_made_is_asked_for_a_few_times_and_then_not_for_a_while,
+        a_wish_whose_asker_died_is_free_when_its_lease_lapses_and_counts_as_lost,
+        where_a_link_led_is_forgotten_when_it_expired_and_the_rest_with_the_users,
+        a_trail_tells_of_links_without_where_they_led_and_an_erased_user_has_none;
 }
 
 // ----------------------------------------------------------------------------------------------------- what cases share

@@ -24,8 +24,11 @@ use crate::domain::id::{AccountId, AuthConfigId, LinkId, Toolkit};
 use crate::domain::lease::Lease;
 use crate::domain::link::{AuthConfig, InVain, KeptLink, Link, LinkKey, LinkRequest, Reserved, Wish};
 
-/// How often one looks whether somebody else's link has come.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long one waits at first before looking again whether somebody else's link has come; it doubles.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+
+/// The longest one waits before looking again.
+const RAREST_LOOK: Duration = Duration::from_secs(1);
 
 /// What a reservation lasts beyond the request: keeping the link takes a moment too.
 const BEYOND: Duration = Duration::from_secs(5);
@@ -133,6 +136,7 @@ impl Entity {
         let parts = self.parts();
         let length = parts.request_timeout + BEYOND;
         let patience = Instant::now() + length + BEYOND;
+        let mut look = FIRST_LOOK;
         loop {
             let now = parts.clock.now();
             let wish = Wish {
@@ -170,7 +174,8 @@ impl Entity {
             if Instant::now() >= patience {
                 return Err(EntityError::LinkBusy);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(look).await;
+            look = (look * 2).min(RAREST_LOOK);
         }
     }
 

@@ -75,8 +75,9 @@ impl World {
         callback_url: Option<String>,
         now: DateTime<Utc>,
     ) -> (Account, Link) {
-        let count = state.links.len() as u64;
-        let token = format!("lk_{}", chance::nano_id(chance::mix(self.population.spec().seed, count, 61)));
+        // Links that were followed are gone; their tokens must not come again.
+        state.minted += 1;
+        let token = format!("lk_{}", chance::nano_id(chance::mix(self.population.spec().seed, state.minted, 61)));
         let link = Link {
             url: format!("{base}/link/{token}"),
             account: account.id.clone(),
