@@ -36,7 +36,8 @@ pub(super) struct Asked {
 
 /// Tools, and whether this user may use their apps.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Tools {
+#[schema(as = Tools)]
+pub(super) struct Offered {
     /// Now.
     as_of: DateTime<Utc>,
     /// The tools.
@@ -86,13 +87,13 @@ pub(super) struct Ran {
     operation_id = "list_tools",
     tag = "tools",
     params(("user" = String, Path, description = "The id under which Composio knows the user."), Asked),
-    responses((status = 200, description = "The tools.", body = Tools))
+    responses((status = 200, description = "The tools.", body = Offered))
 )]
 pub(super) async fn list(
     State(ops): State<Arc<Ops>>,
     OfUser(user): OfUser,
     Parameters(asked): Parameters<Asked>,
-) -> Result<Json<Tools>, Problem> {
+) -> Result<Json<Offered>, Problem> {
     let slug = |name: &str| ToolSlug::new(name.to_owned());
     let filter = ToolFilter {
         toolkits: asked.toolkits.as_deref().map_or(Ok(Vec::new()), |text| toolkits("toolkits", text))?,
@@ -104,7 +105,7 @@ pub(super) async fn list(
     let freshness = freshness(asked.max_age.as_deref())?;
     let scoped = entity(&ops, user)?.tools(&filter, freshness).await;
     let scoped = scoped.map_err(|error| Problem::of_entity(error, &ops))?;
-    Ok(Json(Tools { as_of: ops.clock.now(), tools: scoped.tools, gate: scoped.gate }))
+    Ok(Json(Offered { as_of: ops.clock.now(), tools: scoped.tools, gate: scoped.gate }))
 }
 
 /// Run a tool for this user, with this user's own account.
