@@ -258,7 +258,7 @@ async fn a_thousand_calls_at_once_cross_no_users() {
                 assert!(told.iter().all(|one| (one["verdict"] == "healthy") == is_well), "{id}: {told:?}");
             }
             1 | 2 => {
-                let age = if n % 2 == 0 { "1h" } else { "0s" };
+                let age = if n.is_multiple_of(2) { "1h" } else { "0s" };
                 let told = gate(&api, id, &format!("toolkits={app}&max_age={age}")).await;
                 assert_eq!(told["decision"], if is_well { "allowed" } else { "denied" }, "{id}");
             }
