@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::ValueEnum;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::adapters::composio::Composio;
@@ -16,15 +17,16 @@ use crate::adapters::queue::{self, WorkerSpec};
 use crate::adapters::store::{self, ConnectError};
 use crate::adapters::users::UsersSource;
 use crate::audit::entity::{Entities, EntityParts};
-use crate::audit::{Auditor, Desk, Guard, Names, Outbox};
-use crate::config::{Config, NotifyMode};
+use crate::audit::explain::Explainer;
+use crate::audit::{Auditor, Desk, Guard, Names, Outbox, Reaudits};
+use crate::config::{Config, HttpOps, NotifyMode};
 use crate::domain::alert::Telling;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::connection::ReconnectPage;
 use crate::domain::job::Lane;
 use crate::domain::notification::hold;
 use crate::domain::port::{JobHandler, JobStore, Store};
-use crate::http::{Listener, public};
+use crate::http::{Listener, ops, public};
 use crate::pipeline::alerter::conditions::Expected;
 use crate::pipeline::alerter::{Alerter, Channels};
 use crate::pipeline::checker::Checker;
@@ -47,7 +49,7 @@ pub enum Role {
     Notifier,
     /// Pushes what the queue lost, ends sweeps, deletes what is old, alerts the operator.
     Keeper,
-    /// Answers what the internet may ask, if `http.public.url` is set.
+    /// Answers over HTTP: the API and the probes, and what the internet may ask if `http.public.url` is set.
     Http,
 }
 
@@ -94,6 +96,12 @@ impl App {
         Outbox::new(Arc::clone(&self.store), Arc::clone(&self.queue))
     }
 
+    /// Asks for checks ahead of sweeps.
+    pub fn reaudits(&self) -> Reaudits {
+        let size = self.config.check.users_per_job;
+        Reaudits::new(Arc::clone(&self.store), self.outbox(), Arc::clone(&self.clock), size)
+    }
+
     /// The app's users.
     ///
     /// # Errors
@@ -136,20 +144,20 @@ impl App {
     /// A stage ended by itself.
     pub async fn run(&self, roles: &BTreeSet<Role>, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut stages = Stages { running: JoinSet::new(), shutdown: shutdown.clone() };
-        if roles.contains(&Role::Http)
-            && let Some(listener) = self.public_listener().await?
-        {
-            stages.start("http", listener.serve(shutdown.soft.clone()));
+        let composio = match self.config.composio.api_key {
+            Some(_) => Some(Composio::new(self.config.composio.clone(), Arc::clone(&self.clock))?),
+            None => None,
+        };
+        if roles.contains(&Role::Http) {
+            if let Some(listener) = self.public_listener().await? {
+                stages.start("http", listener.serve(shutdown.soft.clone()));
+            }
+            let alone = roles.len() == 1;
+            if let Some(listener) = self.ops_listener(alone, composio.as_ref(), &shutdown.soft).await? {
+                stages.start("ops", listener.serve(shutdown.soft.clone()));
+            }
         }
-        let composio = Composio::new(self.config.composio.clone(), Arc::clone(&self.clock))?;
-        let users = self.users()?;
-        let hold_all = self.config.notify.mode == NotifyMode::Hold;
-        let policy = self.config.policy.clone();
-        let auditor = self.auditor(&composio);
-        let lease = self.config.queue.lease;
-        let desk = Desk::new(Arc::clone(&self.store), Arc::clone(&self.clock), lease, self.config.queue.max_deliveries);
         let tasks = TaskTracker::new();
-
         if roles.contains(&Role::Keeper) {
             let keeper = Keeper {
                 store: Arc::clone(&self.store),
@@ -159,14 +167,37 @@ impl App {
                 settings: self.config.keeper.clone(),
                 retention: self.config.retention.clone(),
                 guard: self.config.guard.clone(),
-                hold: hold_all.then(|| hold::GO_LIVE.to_owned()),
-                lease,
+                hold: (self.config.notify.mode == NotifyMode::Hold).then(|| hold::GO_LIVE.to_owned()),
+                lease: self.config.queue.lease,
             };
             stages.start("keeper", keeper.run(shutdown.soft.clone()));
             stages.start("alerter", self.alerter(&tasks)?.run(shutdown.soft.clone()));
         }
+        let looks = [Role::Notifier, Role::Checker, Role::Sweeper].iter().any(|role| roles.contains(role));
+        if looks {
+            self.start_looking(roles, composio.as_ref().context("composio.api_key is not set")?, &mut stages, &tasks)?;
+        }
+        if roles.contains(&Role::Scheduler) {
+            let scheduler = Scheduler::new(self.config.schedules.clone(), self.store.clone(), Arc::clone(&self.clock))?;
+            stages.start_fallible("scheduler", scheduler.run(shutdown.soft.clone()));
+        }
+        stages.run_to_the_end().await
+    }
+
+    /// Starts the stages that ask Composio.
+    fn start_looking(
+        &self,
+        roles: &BTreeSet<Role>,
+        composio: &Composio,
+        stages: &mut Stages,
+        tasks: &TaskTracker,
+    ) -> anyhow::Result<()> {
+        let users = self.users()?;
+        let auditor = self.auditor(composio);
+        let lease = self.config.queue.lease;
+        let desk = Desk::new(Arc::clone(&self.store), Arc::clone(&self.clock), lease, self.config.queue.max_deliveries);
         if roles.contains(&Role::Notifier) {
-            let mailer = Mailer::new(&self.config.notify, &self.config.mail, &tasks)?;
+            let mailer = Mailer::new(&self.config.notify, &self.config.mail, tasks)?;
             let notifier = Notifier {
                 rules: self.mail_rules(&mailer)?,
                 names: Names::new(composio.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)),
@@ -178,9 +209,9 @@ impl App {
                 outbox: self.outbox(),
                 desk: desk.clone(),
                 clock: Arc::clone(&self.clock),
-                policy,
+                policy: self.config.policy.clone(),
             };
-            self.work(&mut stages, Lane::Notify, self.config.notify.concurrency, Arc::new(notifier));
+            self.work(stages, Lane::Notify, self.config.notify.concurrency, Arc::new(notifier));
         }
         if roles.contains(&Role::Checker) {
             let checker: Arc<dyn JobHandler> = Arc::new(Checker {
@@ -191,8 +222,8 @@ impl App {
                 clock: Arc::clone(&self.clock),
                 retry: self.config.check.retry,
             });
-            self.work(&mut stages, Lane::CheckNow, self.config.check.concurrency, Arc::clone(&checker));
-            self.work(&mut stages, Lane::CheckSweep, self.config.check.concurrency, checker);
+            self.work(stages, Lane::CheckNow, self.config.check.concurrency, Arc::clone(&checker));
+            self.work(stages, Lane::CheckSweep, self.config.check.concurrency, checker);
         }
         if roles.contains(&Role::Sweeper) {
             let sweeper = Sweeper {
@@ -206,13 +237,9 @@ impl App {
                 page_size: self.config.users.page_size,
                 users_per_job: self.config.check.users_per_job,
             };
-            stages.start("sweeper", sweeper.run(shutdown.soft.clone()));
+            stages.start("sweeper", sweeper.run(stages.shutdown.soft.clone()));
         }
-        if roles.contains(&Role::Scheduler) {
-            let scheduler = Scheduler::new(self.config.schedules.clone(), self.store.clone(), Arc::clone(&self.clock))?;
-            stages.start_fallible("scheduler", scheduler.run(shutdown.soft.clone()));
-        }
-        stages.run_to_the_end().await
+        Ok(())
     }
 
     /// What the internet may reach; none unless `http.public.url` says where that is.
@@ -227,6 +254,44 @@ impl App {
             mail_events_secret: settings.mail_events_secret.clone(),
         });
         Ok(Some(Listener::bind(settings.listen, "http.public.listen", routes).await?))
+    }
+
+    /// The API and the probes; none if `http.ops.listen` is off. Whoever starts a second worker on one machine has asked for no
+    /// second API, so at the default address, unless it is all that the worker is for, it is told and not an error.
+    async fn ops_listener(
+        &self,
+        alone: bool,
+        composio: Option<&Composio>,
+        stopping: &CancellationToken,
+    ) -> anyhow::Result<Option<Listener>> {
+        let settings = &self.config.http.ops;
+        let Some(address) = settings.listen else { return Ok(None) };
+        match Listener::bind(address, "http.ops.listen", ops::router(self.ops(composio, stopping), settings)).await {
+            Err(error) if error.is_taken() && address == HttpOps::DEFAULT_LISTEN && !alone => {
+                tracing::warn!(
+                    event = "http.ops_elsewhere",
+                    %address,
+                    "somebody answers there already, so this worker has no API: set http.ops.listen, or \"off\""
+                );
+                Ok(None)
+            }
+            bound => Ok(Some(bound?)),
+        }
+    }
+
+    /// What the API answers from.
+    fn ops(&self, composio: Option<&Composio>, stopping: &CancellationToken) -> ops::Ops {
+        let users = self.users().map_err(|error| format!("{error:#}"));
+        ops::Ops {
+            store: Arc::clone(&self.store),
+            queue: Arc::clone(&self.queue),
+            clock: Arc::clone(&self.clock),
+            explainer: Explainer::new(Arc::clone(&self.store), users.clone(), &self.config),
+            users,
+            entities: composio.map(|composio| self.entities_over(composio)),
+            reaudits: self.reaudits(),
+            stopping: stopping.clone(),
+        }
     }
 
     fn work(&self, stages: &mut Stages, lane: Lane, concurrency: usize, handler: Arc<dyn JobHandler>) {

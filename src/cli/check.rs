@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::show::{self, Table, count, hint, say};
 use super::sweep::{connection, standing};
@@ -18,9 +17,8 @@ use crate::app::App;
 use crate::config::Config;
 use crate::domain::history::History;
 use crate::domain::id::{CheckId, UserId};
-use crate::domain::job::{Job, Lane};
+use crate::domain::job::Lane;
 use crate::domain::port::{CheckOutcome, LastCheck};
-use crate::domain::sweep::Check;
 use crate::domain::verdict::{SlotVerdict, Verdict};
 
 /// How often it is looked whether the checks are done.
@@ -155,25 +153,11 @@ async fn known(app: &App, users: &[UserId]) -> Option<BTreeSet<UserId>> {
 }
 
 async fn hand_over(app: &App, users: &[UserId]) -> anyhow::Result<Vec<CheckId>> {
-    let now = app.clock.now();
-    let size = usize::try_from(app.config.check.users_per_job.max(1))?;
-    let checks: Vec<Check> = users
-        .chunks(size)
-        .map(|users| Check {
-            id: CheckId(Uuid::now_v7()),
-            sweep: None,
-            seq: 0,
-            users: users.to_vec(),
-            attempt: 0,
-            due_at: now,
-        })
-        .collect();
-    app.store.insert_checks(&checks, now).await?;
-    let jobs: Vec<_> = checks.iter().map(|check| (Job::Check(Lane::CheckNow, check.id), None)).collect();
-    if !app.outbox().hand_over(&jobs).await {
+    let asked = app.reaudits().ask(users).await?;
+    if !asked.queued {
         hint!("the queue is away: the checks are stored, and begin as soon as it is back");
     }
-    Ok(checks.iter().map(|check| check.id).collect())
+    Ok(asked.checks)
 }
 
 /// Waits for the checks, their retries included; says so if nobody takes them.

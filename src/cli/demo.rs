@@ -141,6 +141,10 @@ fn settings(
     config.mail.folder = Some(mails.to_owned());
     config.log.format = LogFormat::Text;
     "warn".clone_into(&mut config.log.filter);
+    if once {
+        // It is over before anybody could ask it anything.
+        config.http.ops.listen = None;
+    }
     let once_at = tick.format("%-S %-M %-H %-d %-m *").to_string();
     let seconds = tick.format("%-S").to_string();
     let cron = if once { once_at } else { format!("{seconds} * * * * *") };

@@ -14,6 +14,7 @@ mod mail;
 mod mail_preview;
 mod mail_test;
 mod notifications;
+mod openapi;
 mod pause;
 mod policy;
 mod run;
@@ -158,6 +159,7 @@ enum Command {
     Migrate(users::MigrateArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Mail(mail::MailArgs),
+    Openapi(openapi::OpenapiArgs),
     /// The older name of `mail test`
     #[command(hide = true)]
     MailTest(mail_test::MailTestArgs),
@@ -196,6 +198,7 @@ async fn dispatch(cli: Cli) -> Exit {
     let outcome = match cli.command {
         Command::Demo(args) => demo::demo(&args).await,
         Command::Simulator(args) => simulate::simulate(&args).await,
+        Command::Openapi(_) => openapi::openapi(),
         command => match load(&cli.global) {
             // Every command's work is in it: too large to be moved about.
             Ok(config) => Box::pin(with_config(command, config, &cli.global)).await,
@@ -210,7 +213,7 @@ async fn dispatch(cli: Cli) -> Exit {
 
 async fn with_config(command: Command, config: Config, global: &Global) -> Outcome {
     match command {
-        Command::Run(args) => run::run(&args, config).await,
+        Command::Run(args) => Box::pin(run::run(&args, config)).await,
         Command::Sweep(args) => sweep::sweep(&args, &config).await,
         Command::Check(args) => check::check(&args, &config).await,
         Command::Status(args) => status::status(&args, &config).await,
@@ -234,7 +237,7 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::CheckConfig(args) => check_config::check_config(&args, &config, global.config.as_deref()).await,
         Command::Mail(args) => mail::mail(&args, &config).await,
         Command::MailTest(args) => mail_test::mail_test(&args, &config).await,
-        Command::Demo(_) | Command::Simulator(_) => Ok(Exit::Usage),
+        Command::Demo(_) | Command::Simulator(_) | Command::Openapi(_) => Ok(Exit::Usage),
     }
 }
 

@@ -56,7 +56,7 @@ fn needs(roles: &BTreeSet<Role>) -> Vec<Need> {
     }
     // Beside other roles, http without an address is just not there.
     if *roles == BTreeSet::from([Role::Http]) {
-        needs.push(Need::Public);
+        needs.push(Need::Answer);
     }
     needs
 }

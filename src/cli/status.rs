@@ -1,24 +1,16 @@
 //! `status`: how things are, at a glance.
 
 use clap::Args;
-use serde::Serialize;
 
 use super::show::{self, Table, count, hint, say};
 use super::{Exit, Outcome};
 use crate::adapters::queue;
+use crate::audit::Status;
 use crate::config::Config;
-use crate::domain::alert::Alert;
 use crate::domain::clock::{Clock, SystemClock};
-use crate::domain::guard::{Trip, percent};
-use crate::domain::port::{DeadJob, Depth, NotificationCount, OpenIncidents, Pause};
+use crate::domain::guard::percent;
+use crate::domain::port::{Depth, OpenIncidents};
 use crate::domain::sweep::{Sweep, SweepMode};
-
-/// How many dead jobs are read, at most.
-const DEAD: u32 = 100;
-/// How many trips of the guard are read, at most.
-const TRIPS: u32 = 100;
-/// So far suppressions are counted.
-const SUPPRESSIONS: u32 = 100_000;
 
 /// Show the last sweeps, the queue, open incidents, notifications, and what keeps mail from leaving.
 #[derive(Debug, Args)]
@@ -36,34 +28,10 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
-/// How things are.
-#[derive(Debug, Serialize)]
-struct Status {
-    sweeps: Vec<Sweep>,
-    /// `None` where the queue cannot be asked.
-    queue: Option<Vec<Depth>>,
-    open_incidents: Vec<OpenIncidents>,
-    notifications: Vec<NotificationCount>,
-    dead_jobs: Vec<DeadJob>,
-    paused: Option<Pause>,
-    guard: Vec<Trip>,
-    suppressions: usize,
-    alerts: Vec<Alert>,
-}
-
 pub(super) async fn status(args: &StatusArgs, config: &Config) -> Outcome {
     let store = super::open_store(config).await?;
-    let status = Status {
-        sweeps: store.sweeps(args.sweeps).await?,
-        queue: depths(config).await,
-        open_incidents: store.open_incidents().await?,
-        notifications: store.notification_counts(None).await?,
-        dead_jobs: store.dead_jobs(DEAD).await?,
-        paused: store.paused().await?,
-        guard: store.trips(true, TRIPS).await?,
-        suppressions: store.suppressions(SUPPRESSIONS, SystemClock.now()).await?.len(),
-        alerts: store.alerts_open().await?.into_iter().filter(|alert| alert.ended_at.is_none()).collect(),
-    };
+    let queue = depths(config).await;
+    let status = Status::read(store.as_ref(), queue, args.sweeps, SystemClock.now()).await?;
     if args.json {
         show::json(&status)?;
     } else {

@@ -10,6 +10,7 @@ use crate::domain::tick::Ticks;
 
 use super::error::{ConfigErrors, Problem};
 use super::mailing::{MailTransport, Smtp, SmtpTls};
+use super::ops::HttpOps;
 use super::print::show_duration;
 use super::rule::is_loopback;
 use super::section::Findings;
@@ -26,8 +27,8 @@ pub enum Need {
     Audit,
     /// Send mail: who it is from, where its button leads, and the mail server.
     Mail,
-    /// Answer the internet: where it reaches us.
-    Public,
+    /// Answer over HTTP and do nothing else: somewhere to listen.
+    Answer,
 }
 
 impl Config {
@@ -58,8 +59,10 @@ impl Config {
                 demand(self.mail.smtp.host.is_some(), "mail.smtp.host", "the mail server");
             }
         }
-        if needs.contains(&Need::Public) {
-            demand(self.http.public.url.is_some(), "http.public.url", "where the internet reaches the role http");
+        if needs.contains(&Need::Answer) {
+            let listens = self.http.public.url.is_some() || self.http.ops.listen.is_some();
+            let what = "where the internet reaches the role http, since http.ops.listen is \"off\"";
+            demand(listens, "http.public.url", what);
         }
         ConfigErrors::unless_empty(missing)
     }
@@ -133,9 +136,25 @@ fn outside(config: &Config, judge: &mut Judge<'_>) {
         &["http.public.mail_events_secret", "http.public.mail_events_secret_file", "http.public.url"],
         "bounces are taken at http.public.url, which is unset: nothing would listen".to_owned(),
     );
+    ops(&config.http.ops, judge);
     let (kept, window) = (config.retention.incidents, config.guard.window);
     let why = "the guard and the flapping rule look that far back";
     judge.not_longer("guard.window", window, "retention.incidents", kept, why);
+}
+
+/// Whoever reaches a listener without tokens may do anything: only this machine may.
+fn ops(ops: &HttpOps, judge: &mut Judge<'_>) {
+    let reachable = ops.listen.filter(|address| !address.ip().to_canonical().is_loopback());
+    let tokens = ["read_tokens", "read_tokens_file", "write_tokens", "write_tokens_file"];
+    let tokens = tokens.map(|key| format!("http.ops.{key}"));
+    let keys: Vec<&str> = ["http.ops.listen"].into_iter().chain(tokens.iter().map(String::as_str)).collect();
+    judge.refuse_if(
+        reachable.is_some() && ops.tokens().is_empty(),
+        &keys,
+        "other machines reach this address, and no token is set: set http.ops.read_tokens or http.ops.write_tokens (or \
+         their _file twins), or listen on 127.0.0.1"
+            .to_owned(),
+    );
 }
 
 fn timing(config: &Config, judge: &mut Judge<'_>) {

@@ -15,6 +15,7 @@
 mod agree;
 mod error;
 mod mailing;
+mod ops;
 mod outside;
 mod print;
 mod read;
@@ -30,6 +31,7 @@ use std::path::Path;
 pub use agree::Need;
 pub use error::{ConfigErrors, Problem};
 pub use mailing::*;
+pub use ops::{ApiToken, HttpOps, Scope};
 pub use outside::*;
 pub use sections::*;
 pub use source::{ENV_PREFIX, Origin};

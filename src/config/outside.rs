@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use url::Url;
 
+use super::ops::HttpOps;
 use super::print;
 
 /// `[alerts]`
@@ -75,6 +76,8 @@ pub struct AlertSlack {
 pub struct Http {
     /// `[http.public]`
     pub public: HttpPublic,
+    /// `[http.ops]`
+    pub ops: HttpOps,
 }
 
 /// `[http.public]`: what the internet may reach.

@@ -1,6 +1,7 @@
 //! The configuration as people may see it: TOML, with secrets and addresses masked.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -98,6 +99,14 @@ pub(super) fn secret<S: Serializer>(value: &Option<SecretString>, to: S) -> Resu
 #[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
 pub(super) fn mailbox<S: Serializer>(value: &Option<String>, to: S) -> Result<S::Ok, S::Error> {
     value.as_deref().map(show_mailbox).serialize(to)
+}
+
+#[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
+pub(super) fn listen<S: Serializer>(value: &Option<SocketAddr>, to: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(address) => address.serialize(to),
+        None => to.serialize_str("off"),
+    }
 }
 
 pub(super) fn mailboxes<S: Serializer>(value: &[String], to: S) -> Result<S::Ok, S::Error> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::id::AlertId;
 
@@ -35,7 +36,7 @@ pub mod kind {
 }
 
 /// Something that is so now, and that the operator should know of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Condition {
     /// One of [`kind`].
     pub kind: String,
@@ -48,7 +49,7 @@ pub struct Condition {
 }
 
 /// A condition as the store remembers it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Alert {
     /// Its row.
     pub id: AlertId,

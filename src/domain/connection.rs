@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::account::Status;
 use super::digest::fill;
@@ -12,7 +13,7 @@ use super::port::ToolkitName;
 use super::verdict::{SlotVerdict, Verdict};
 
 /// One connection of a user: a slot, told through the account that decides on it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Connection {
     /// The app, as Composio names it.
     pub app: Toolkit,
@@ -25,6 +26,7 @@ pub struct Connection {
     /// The auth config through which it was made.
     pub auth_config: AuthConfigId,
     /// What Composio says of the account.
+    #[schema(value_type = String)]
     pub status: Status,
     /// Why, in Composio's words.
     pub reason: Option<String>,
@@ -41,7 +43,7 @@ pub struct Connection {
 }
 
 /// All of a user's connections.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Connections {
     /// In the order of apps.
     pub connections: Vec<Connection>,

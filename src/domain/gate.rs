@@ -6,6 +6,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::account::Account;
 use super::connection::{AppNames, ReconnectPage, name_of};
@@ -14,7 +15,7 @@ use super::tool::Which;
 use super::verdict::{SlotVerdict, Verdict};
 
 /// The answer for all apps that were asked about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Gate {
     /// One answer an app, in the order in which they were asked about.
     pub apps: Vec<AppGate>,
@@ -25,7 +26,7 @@ pub struct Gate {
 }
 
 /// The answer for one app.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AppGate {
     /// The app, as Composio names it.
     pub app: Toolkit,
@@ -41,7 +42,7 @@ pub struct AppGate {
 }
 
 /// Whether an action may use an app on behalf of a user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "decision", rename_all = "snake_case")]
 pub enum Decision {
     /// There is an account that works.
@@ -72,7 +73,7 @@ pub enum Decision {
 }
 
 /// An account that may be used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Usable {
     /// `ca_…`.
     pub account: AccountId,
@@ -81,7 +82,7 @@ pub struct Usable {
 }
 
 /// Why an action may not use an app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Denial {
     /// It worked, and does no more.
@@ -99,7 +100,7 @@ pub enum Denial {
 }
 
 /// Why we cannot tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unseen {
     /// Composio's rate limit is reached.
@@ -123,7 +124,7 @@ pub enum Unseen {
 }
 
 /// Which way an unknown goes, for who must have a yes or a no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnknown {
     /// An unknown is a no: fail closed.
@@ -133,7 +134,7 @@ pub enum OnUnknown {
 }
 
 /// A yes or a no, and what made it one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Permit {
     /// The action may go ahead.
     pub permitted: bool,
@@ -144,7 +145,7 @@ pub struct Permit {
 }
 
 /// What made a permit a yes or a no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DecidedBy {
     /// What was seen.
@@ -186,7 +187,7 @@ impl Gate {
 }
 
 /// The three answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Overall {
     /// Every app works.

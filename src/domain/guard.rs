@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::duration::written;
 use super::id::{AuthConfigId, Toolkit, TripId};
@@ -69,7 +70,7 @@ impl Default for GuardRules {
 }
 
 /// What is judged as one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Scope {
     /// One app through one auth config.
@@ -153,7 +154,7 @@ pub struct Leaf {
 }
 
 /// A scope of which too large a share broke.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tripped {
     /// Of what.
     pub scope: Scope,
@@ -289,7 +290,7 @@ impl GuardRules {
 }
 
 /// Where a trip stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TripState {
     /// It holds all of its scope.
@@ -325,7 +326,7 @@ impl TripState {
 }
 
 /// One time that the guard tripped, as the store keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Trip {
     /// Its row.
     pub id: TripId,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::id::{AccountId, IncidentId, NotificationId, SweepId, Toolkit, UserId};
 use super::incident::IncidentKind;
@@ -15,7 +16,7 @@ use super::stage::Stage;
 ///
 /// `Pending → Claimed → Sending → Sent`. `Sending` is committed just before the mail is handed over: a lapsed `Claimed`
 /// is simply taken again, a lapsed `Sending` is ambiguous, because SMTP cannot tell whether the mail went out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NotificationState {
     /// Waits until it is due.

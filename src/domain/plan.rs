@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::id::{IncidentId, TripId};
 use super::incident::{Incident, IncidentKind};
@@ -74,7 +75,7 @@ pub struct Mailed {
 }
 
 /// What keeps an incident from being mailed about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Hold {
     /// A trip of the outage guard.
@@ -88,7 +89,7 @@ pub enum Hold {
 }
 
 /// What happens next.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "next", rename_all = "snake_case")]
 pub enum Next {
     /// A mail leaves now.
@@ -115,7 +116,7 @@ pub enum Next {
 }
 
 /// One incident of a mail.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Listed {
     /// Which.
     pub incident: IncidentId,
@@ -124,7 +125,7 @@ pub struct Listed {
 }
 
 /// What a mail waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Waiting {
     /// Others of the same sweep or moment: `policy.group_wait`, `policy.group_wait_single`.
@@ -151,7 +152,7 @@ impl Waiting {
 }
 
 /// Why there is nothing to mail about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Idle {
     /// Nothing is broken, or nothing that the policy mails about.

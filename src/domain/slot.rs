@@ -1,11 +1,12 @@
 //! A slot is what a person thinks of as "my Slack"; reconnecting puts a new account into the same slot.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::id::{AuthConfigId, Toolkit};
 
 /// The place of an account among one user's connections.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Slot {
     /// The app.
     pub toolkit: Toolkit,

@@ -5,12 +5,13 @@ use std::fmt::{self, Write as _};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 use super::id::{SuppressionId, Toolkit, UserId};
 use super::notification::EmailAddress;
 
 /// Why somebody is not mailed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SuppressionKind {
     /// They said that they want no more, for one app or for all.
@@ -37,7 +38,7 @@ impl SuppressionKind {
 }
 
 /// Whom a suppression concerns.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Whom {
     /// A user, at whatever address.
@@ -47,7 +48,7 @@ pub enum Whom {
 }
 
 /// One reason not to mail somebody.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Suppression {
     /// Its row.
     pub id: SuppressionId,
@@ -77,7 +78,7 @@ impl Suppression {
 
 /// An address as the store knows it again without keeping it: SHA-256 of it in lower case. One who has the store can still try
 /// addresses out, so it is personal data all the same, and goes when its user is erased.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct AddressHash(String);
 

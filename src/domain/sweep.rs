@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::id::{CheckId, SweepId, UserId};
 
 /// Who asked for a sweep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// A tick of a schedule.
@@ -20,7 +21,7 @@ pub enum Trigger {
 }
 
 /// What a sweep does with what it finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SweepMode {
     /// Records, opens incidents, notifies.
@@ -30,7 +31,7 @@ pub enum SweepMode {
 }
 
 /// Where a sweep stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SweepState {
     /// Waits for its turn.
@@ -102,7 +103,7 @@ pub struct NewSweep {
 }
 
 /// A sweep as it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Sweep {
     /// Its row.
     pub id: SweepId,
@@ -139,7 +140,7 @@ pub struct Sweep {
 }
 
 /// Counters of what checks did; those of a sweep are the sum of its checks'.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Tally {
     /// Users whose accounts were read in full.

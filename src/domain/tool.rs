@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::id::{AccountId, ToolSlug, Toolkit};
 
@@ -15,7 +16,7 @@ pub struct ToolFilter {
 }
 
 /// A tool as Composio describes it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Tool {
     /// `SLACK_SEND_MESSAGE`.
     pub slug: ToolSlug,
@@ -26,6 +27,7 @@ pub struct Tool {
     /// It needs no account.
     pub no_auth: bool,
     /// Everything that Composio says of it, its parameters among it, as it was said.
+    #[schema(value_type = Object)]
     pub definition: Box<RawValue>,
 }
 

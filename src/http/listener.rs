@@ -4,11 +4,13 @@
 //! its shutdown.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -17,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use super::LONGEST_REQUEST;
 
@@ -38,6 +41,18 @@ pub struct ListenError {
     /// What the system said.
     source: io::Error,
 }
+
+impl ListenError {
+    /// Whether somebody else listens there.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+/// Whose connection a request came on; behind a proxy, the proxy's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// A socket that is listened on, and what it answers.
 #[derive(Debug)]
@@ -77,15 +92,19 @@ impl Listener {
             loop {
                 let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
                 while connections.try_join_next().is_some() {}
-                let stream = match self.socket.accept().await {
-                    Ok((stream, _)) => stream,
+                let (stream, peer) = match self.socket.accept().await {
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         tracing::warn!(event = "http.not_accepted", %error);
                         tokio::time::sleep(AFTER_FAILURE).await;
                         continue;
                     }
                 };
-                let service = TowerToHyperService::new(self.router.clone());
+                let router = self.router.clone().map_request(move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
+                    request
+                });
+                let service = TowerToHyperService::new(router);
                 let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
                 connections.spawn(async move {
                     // A client that breaks off is the client's business.

@@ -3,13 +3,17 @@
 //! | room | who reaches it | what |
 //! |---|---|---|
 //! | [`public`] | the internet, through a proxy that brings TLS | what mail providers report |
+//! | [`ops`] | operators and the app's own servers | the API, probes |
 //!
 //! Every listener is bounded alike: connections, the time for headers and for a whole request, the size of a body. Every
 //! answer carries a request id, and every refusal is a problem as RFC 9457 describes it. What is logged of a request is its
 //! method, its route and the status: paths, queries and bodies may hold addresses and secrets.
 
+mod api;
 mod listener;
 mod mail_events;
+pub mod ops;
+mod probes;
 mod problem;
 pub mod public;
 mod secret;
@@ -17,7 +21,7 @@ mod secret;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -33,24 +37,47 @@ use problem::Problem;
 const LARGEST_BODY: usize = 1024 * 1024;
 /// No request may take longer, its body included.
 const LONGEST_REQUEST: Duration = Duration::from_secs(30);
+/// A longer id of a request is not taken over.
+const LONGEST_REQUEST_ID: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What all listeners share around their routes.
+/// Whose ids requests carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RequestIds {
+    /// Ours, whatever the client says.
+    Ours,
+    /// The client's, if it sends one that can be logged.
+    Theirs,
+}
+
+/// What all listeners share around their routes; requests are named by us.
 fn bounded(routes: Router) -> Router {
+    bounded_with(routes, RequestIds::Ours)
+}
+
+fn bounded_with(routes: Router, ids: RequestIds) -> Router {
     routes
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(middleware::from_fn(around))
+        .layer(middleware::from_fn_with_state(ids, around))
+}
+
+/// The id that a client gave its request, if it is one that can stand in a log and a header.
+fn id_of(request: &Request) -> Option<String> {
+    let id = request.headers().get(REQUEST_ID)?.to_str().ok()?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+    ((1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.chars().all(fits)).then(|| id.to_owned())
 }
 
 /// Bounds a request in time, names it, logs it, and says to browsers that there is nothing to guess or keep.
-async fn around(request: Request, next: Next) -> Response {
-    let id = Uuid::now_v7();
+async fn around(State(ids): State<RequestIds>, request: Request, next: Next) -> Response {
+    let theirs = if ids == RequestIds::Theirs { id_of(&request) } else { None };
+    let id = theirs.unwrap_or_else(|| Uuid::now_v7().to_string());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    let span = tracing::info_span!("request", id = %id);
+    let span = tracing::info_span!("request", id, caller = tracing::field::Empty);
     let begin = Instant::now();
     let answer = timeout(LONGEST_REQUEST, next.run(request).instrument(span.clone())).await;
     let mut answer = answer.unwrap_or_else(|_| Problem::unavailable("it took too long").into_response());
@@ -66,6 +93,6 @@ async fn around(request: Request, next: Next) -> Response {
     let headers = answer.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(REQUEST_ID, HeaderValue::from_str(&id.to_string()).expect("an id is visible ASCII"));
+    headers.insert(REQUEST_ID, HeaderValue::from_str(&id).expect("an id is visible ASCII"));
     answer
 }

@@ -84,6 +84,7 @@ impl Place {
             notify.reconnect_url = "https://acme.example/connections?app={{toolkit}}&user={{user_id}}"
             mail.transport = "folder"
             mail.folder = "{at}/mail"
+            http.ops.listen = "off"
             {more}
             "#
         );

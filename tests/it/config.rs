@@ -88,7 +88,8 @@ fn what_the_example_shows_commented_out_is_valid() {
         fs::write(&path, text).expect("a file");
         path.display().to_string()
     };
-    let inline_secrets = ["api_key", "password", "url", "query", "secret", "mail_events_secret"];
+    let inline_secrets =
+        ["api_key", "password", "url", "query", "secret", "mail_events_secret", "read_tokens", "write_tokens"];
     let files = example_uncommented(|key| inline_secrets.contains(&key))
         .lines()
         .filter(|line| !(line.starts_with("url = \"sqlite:")))
@@ -103,12 +104,16 @@ fn what_the_example_shows_commented_out_is_valid() {
         .replace("/run/secrets/alerts_webhook_secret", &secret("signing", &format!("whsec_{}", "A".repeat(32))))
         .replace("/run/secrets/alerts_slack_url", &secret("slack", "https://b.example/hook"))
         .replace("/run/secrets/mail_events_secret", &secret("events", "hunter2-hunter2-hunter2"))
+        .replace("/run/secrets/api_read_tokens", &secret("readers", "# of May\nsupport:hunter2-hunter2-hunter2\n"))
+        .replace("/run/secrets/api_write_tokens", &secret("writers", "app:hunter3-hunter3-hunter3"))
         // This one is no secret, and has no twin.
         .replace("[http.public]", "[http.public]\nurl = \"https://c.example\"");
     let config = read(&files, &[]).expect("the twins are valid");
     let text = |secret: &Option<secrecy::SecretString>| secret.as_ref().map(|s| s.expose_secret().to_owned());
     assert_eq!(config.database.url.expose_secret(), "postgres://a@b/c");
     assert_eq!(config.queue.url.expose_secret(), "redis://b");
+    let names: Vec<_> = config.http.ops.tokens().into_iter().map(|token| token.name).collect();
+    assert_eq!(names, ["support", "app"]);
     assert_eq!(text(&config.users.url).as_deref(), Some("mysql://a@b/c"));
     assert_eq!(text(&config.composio.api_key).as_deref(), Some("ak_hunter2"));
     assert_eq!(text(&config.mail.smtp.password).as_deref(), Some(" hunter2 "), "only the newline is cut");

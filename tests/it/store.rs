@@ -240,6 +240,7 @@ on_both! {
         a_migrated_database_answers;
     reports:
         a_sweep_shows_its_tally_so_far,
+        a_re_audit_tells_its_users_and_is_done_with_its_last_retry,
         findings_come_in_the_order_of_users_and_page_by_page,
         open_incidents_are_counted_by_app_and_kind,
         notifications_are_counted_by_state_and_reason,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Entity, EntityError, usual};
@@ -71,7 +72,7 @@ pub struct Initiated {
 }
 
 /// Whether a link was made now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkOrigin {
     /// Composio was asked for it now.

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::fate::{Fate, Lot};
 use super::words::{self, on};
@@ -13,7 +14,7 @@ use crate::domain::port::{CheckOutcome, LastCheck};
 use crate::domain::verdict::{SlotVerdict, Verdict};
 
 /// What is so of a user, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Gist {
     /// No check has looked at the user.

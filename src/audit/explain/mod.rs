@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::config::NotifyMode;
 use crate::domain::history::History;
@@ -112,7 +113,7 @@ pub enum Reach {
 }
 
 /// A sweep that recorded the user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SweepSeen {
     /// Its schedule.
     pub schedule: String,
@@ -125,7 +126,7 @@ pub struct SweepSeen {
 }
 
 /// A tick to come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Tick {
     /// Whose.
     pub schedule: String,
@@ -134,7 +135,7 @@ pub struct Tick {
 }
 
 /// The story of one user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Explanation {
     /// Whose.
     pub user: UserId,
@@ -163,7 +164,8 @@ pub struct Explanation {
 }
 
 /// One connection as people think of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ExplainedConnection)]
 pub struct Connection {
     /// The app, as people write it.
     pub app: String,

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::words::{self, on};
 use super::{Facts, Presence, Reach};
@@ -10,7 +11,7 @@ use crate::domain::notification::hold;
 use crate::domain::plan::FLAPPING_INCIDENTS;
 
 /// Something that keeps mail from leaving.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Obstacle {
     /// `paused`, `unreachable`, `suppressed`, `flapping`, …
     pub kind: &'static str,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::fate::{Fate, Lot};
 use super::gist::Gist;
@@ -26,7 +27,7 @@ use crate::domain::verdict::{SlotVerdict, Verdict};
 const STEPS: usize = 32;
 
 /// What happens next, and when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Outlook {
     /// In a sentence or two.
     pub text: String,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::words::{self, on};
 use super::{Facts, words::state};
@@ -17,7 +18,7 @@ use crate::domain::stage::Stage;
 use crate::domain::suppression::{Suppression, SuppressionKind};
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Event {
     /// When. Of a notification that ended without a mail only the earliest possible moment is known.
     pub at: DateTime<Utc>,
@@ -29,7 +30,7 @@ pub struct Event {
 }
 
 /// A stage of an incident that a notification consumed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Told {
     /// Which incident.
     pub incident: IncidentId,
@@ -38,7 +39,7 @@ pub struct Told {
 }
 
 /// What kind of thing happened, and to which row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
     /// An account was seen as it had not been seen before, or was no longer listed.

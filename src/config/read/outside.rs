@@ -1,14 +1,15 @@
 //! The sections about what reaches the operator, and what the outside may reach.
 
-use std::net::SocketAddr;
+use std::net::{AddrParseError, SocketAddr};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::{DAY, HOUR, MINUTE};
+use crate::config::ops::{HttpOps, token_list};
 use crate::config::outside::{AlertSlack, AlertWebhook, Alerts, Http, HttpPublic};
-use crate::config::rule::{duration, hook, is_address, list, parsed, public_url};
+use crate::config::rule::{duration, hook, is_address, list, parsed, public_url, whole};
 use crate::config::section::{Section, Show};
 
 pub(super) fn alerts(s: &mut Section<'_>) -> Alerts {
@@ -36,7 +37,7 @@ fn signing_key(text: &str) -> Result<(), String> {
 }
 
 pub(super) fn http(s: &mut Section<'_>) -> Http {
-    Http { public: s.section("public", public) }
+    Http { public: s.section("public", public), ops: s.section("ops", ops) }
 }
 
 fn public(s: &mut Section<'_>) -> HttpPublic {
@@ -49,5 +50,20 @@ fn public(s: &mut Section<'_>) -> HttpPublic {
             16..=1_024 if text.chars().all(|c| c.is_ascii_graphic()) => Ok(()),
             _ => Err("expected 16 to 1024 visible ASCII characters; make one with `openssl rand -hex 32`".to_owned()),
         }),
+    }
+}
+
+fn ops(s: &mut Section<'_>) -> HttpOps {
+    let d = HttpOps::default();
+    let listen = |text: &str| match text {
+        "off" => Ok(None),
+        address => address.parse().map(Some).map_err(|error: AddrParseError| error.to_string()),
+    };
+    let expected = "an IP address and a port, such as \"127.0.0.1:8641\", or \"off\"";
+    HttpOps {
+        listen: s.value("listen", d.listen, parsed(expected, listen)),
+        read_tokens: s.secret("read_tokens", token_list),
+        write_tokens: s.secret("write_tokens", token_list),
+        rate_limit: s.value("rate_limit", d.rate_limit, whole(1..=1_000_000)),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::store::StoreResult;
@@ -112,7 +113,7 @@ pub struct UserRecord {
 }
 
 /// How a check of one user ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "outcome", content = "error", rename_all = "snake_case")]
 pub enum CheckOutcome {
     /// The whole list was seen.

@@ -23,7 +23,7 @@ pub use guard::{Broken, Count, GuardStore, Healthy, LeafCount, NewTrip, Release,
 pub use notifications::{Begun, NotificationStore, Sending, Settled, Settlement};
 pub use outbox::{DeadJob, DeadJobStore, Horizon, OutboxStore};
 pub use queue::{Depth, Entry, Handled, JobHandler, JobStore, QueueError, QueueResult};
-pub use reports::{LastCheck, NotificationCount, OpenIncidents, ReportStore};
+pub use reports::{LastCheck, NotificationCount, OpenIncidents, Reaudit, ReportStore};
 pub use store::{Store, StoreError, StoreResult};
 pub use suppressions::{Pause, SuppressionStore};
 pub use sweeps::{SweepChange, SweepPage, SweepStore};

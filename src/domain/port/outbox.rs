@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::store::StoreResult;
@@ -78,7 +79,7 @@ pub trait DeadJobStore: Send + Sync + 'static {
 }
 
 /// A job that was given up as poison.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadJob {
     /// The id of its row, or a fresh one if the entry could not be decoded.
     pub id: Uuid,

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::checks::CheckOutcome;
 use super::store::StoreResult;
@@ -35,10 +36,21 @@ pub trait ReportStore: Send + Sync + 'static {
     async fn last_check(&self, user: &UserId) -> StoreResult<Option<LastCheck>>;
     /// Which of these checks, their retries included, are not done yet.
     async fn unfinished_checks(&self, ids: &[CheckId]) -> StoreResult<Vec<CheckId>>;
+    /// A check that somebody asked for; `None` if there is none of this id, or it is kept no more.
+    async fn reaudit(&self, id: CheckId) -> StoreResult<Option<Reaudit>>;
+}
+
+/// A check that somebody asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reaudit {
+    /// Whom it is about.
+    pub users: Vec<UserId>,
+    /// Nothing of it is outstanding, retries included.
+    pub done: bool,
 }
 
 /// How a user's newest check ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LastCheck {
     /// When it ended.
     pub at: DateTime<Utc>,
@@ -50,7 +62,7 @@ pub struct LastCheck {
 }
 
 /// Open incidents of one app.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OpenIncidents {
     /// The app.
     pub toolkit: Toolkit,
@@ -65,7 +77,7 @@ pub struct OpenIncidents {
 }
 
 /// Notifications in one state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NotificationCount {
     /// The state.
     pub state: NotificationState,

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::store::StoreResult;
 use crate::domain::id::{Toolkit, UserId};
@@ -40,7 +41,7 @@ pub trait SuppressionStore: Send + Sync + 'static {
 }
 
 /// The kill switch is thrown: no mail leaves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Pause {
     /// Since when.
     pub since: DateTime<Utc>,

@@ -1,5 +1,6 @@
 //! What is answered over HTTP: the listener's bounds, and what mail providers report, on real sockets and stores.
 
+mod api;
 mod mail_events;
 
 use std::sync::Arc;

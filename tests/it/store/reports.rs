@@ -135,3 +135,21 @@ pub(super) async fn a_re_audit_is_unfinished_until_its_retries_are_done(db: &Db)
     assert!(unfinished().await.is_empty());
     assert!(db.unfinished_checks(&[CheckId(Uuid::now_v7())]).await.expect("read").is_empty());
 }
+
+pub(super) async fn a_re_audit_tells_its_users_and_is_done_with_its_last_retry(db: &Db) {
+    let asked = check(&["ann", "b/ob"]);
+    db.insert_checks(std::slice::from_ref(&asked), at(0)).await.expect("inserted");
+    let of = async |id| db.reaudit(id).await.expect("read").map(|audit| (audit.users, audit.done));
+    assert_eq!(of(asked.id).await, Some((vec![user("ann"), user("b/ob")], false)));
+    let (_, held) = claim_check(db, asked.id, at(1)).await;
+    let retry = Check { id: CheckId(Uuid::now_v7()), users: vec![user("ann")], attempt: 1, ..asked.clone() };
+    let record =
+        Record { fence: Some((asked.id, held.token)), retries: vec![retry.clone()], ..record_of(vec![], at(2)) };
+    written(db.record(&record).await.expect("answered"));
+    assert_eq!(of(asked.id).await, Some((vec![user("ann"), user("b/ob")], false)), "a retry is outstanding");
+    assert_eq!(of(retry.id).await, None, "a retry is nobody's re-audit");
+    finish_check(db, retry.id, Tally::default(), at(3)).await;
+    assert_eq!(of(asked.id).await.map(|(_, done)| done), Some(true));
+    let (_, chunks, _) = draining_sweep(db, &new_sweep("daily", at(0)), &[&["ann"]]).await;
+    assert_eq!((of(chunks[0]).await, of(CheckId(Uuid::now_v7())).await), (None, None));
+}

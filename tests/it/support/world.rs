@@ -15,7 +15,7 @@ use connection_auditor::domain::id::{SweepId, UserId};
 use connection_auditor::domain::notification::NotificationState;
 use connection_auditor::domain::port::Store;
 use connection_auditor::domain::sweep::{NewSweep, Overlap, Sweep, SweepMode, Trigger};
-use connection_auditor::simulator::{Mix, PopulationSpec, Simulator, SimulatorOptions};
+use connection_auditor::simulator::{Mix, PopulationSpec, Shelf, Simulator, SimulatorOptions};
 use sqlx::Connection;
 use uuid::Uuid;
 
@@ -66,7 +66,8 @@ impl World {
     /// The same, of a chosen population.
     pub(crate) async fn of(on: On, population: PopulationSpec) -> Self {
         let clock = SystemClock;
-        let options = SimulatorOptions { population, page_cap: 100, ..SimulatorOptions::default() };
+        // One auth config an app, so that a link can be asked for without naming one.
+        let options = SimulatorOptions { population, page_cap: 100, shelf: Shelf::One, ..SimulatorOptions::default() };
         let simulator = Simulator::start(options, Arc::new(move || clock.now())).await.expect("the simulator starts");
         let smtp = SmtpServer::start().await;
         let folder = tempfile::Builder::new().prefix("auditor-world-").tempdir().expect("a folder");
@@ -81,6 +82,8 @@ impl World {
         set("mail.smtp.tls", "none".to_owned());
         set("log.filter", "info,connection_auditor=debug".to_owned());
         set("policy.group_wait_single", "0s".to_owned());
+        // Worlds live side by side: the one that is asked for an API names its port.
+        set("http.ops.listen", "off".to_owned());
         let mut own_redis = None;
         match on {
             On::Servers => {

@@ -11,7 +11,7 @@ use crate::adapters::store::write::clean;
 use crate::domain::id::{CheckId, SweepId, Toolkit, UserId};
 use crate::domain::incident::Incident;
 use crate::domain::notification::{Notification, NotificationState};
-use crate::domain::port::{LastCheck, NotificationCount, OpenIncidents, ReportStore, StoreResult};
+use crate::domain::port::{LastCheck, NotificationCount, OpenIncidents, Reaudit, ReportStore, StoreResult};
 use crate::domain::sweep::Sweep;
 
 #[async_trait]
@@ -163,6 +163,20 @@ impl ReportStore for PostgresStore {
         .await
         .map_err(failed("looking which checks are not done yet"))?;
         Ok(unfinished.into_iter().map(|id| CheckId(id.0)).collect())
+    }
+
+    async fn reaudit(&self, id: CheckId) -> StoreResult<Option<Reaudit>> {
+        let row: Option<(Json<Vec<UserId>>, bool)> = sqlx::query_as(
+            "-- reaudit
+             SELECT c.users, NOT EXISTS (
+                 SELECT 1 FROM auditor_checks AS r WHERE r.root = c.root AND r.state IN ('queued', 'claimed')) AS done
+             FROM auditor_checks AS c WHERE c.id = $1 AND c.sweep_id IS NULL AND c.root = c.id",
+        )
+        .bind(Id(id.0))
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed("reading a re-audit"))?;
+        Ok(row.map(|(users, done)| Reaudit { users: users.0, done }))
     }
 }
 

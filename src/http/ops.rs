@@ -1,0 +1,76 @@
+//! The ops listener, `[http.ops]`: what operators and the app's own servers may ask.
+//!
+//! | route | what | needs |
+//! |---|---|---|
+//! | `GET /livez` | whether the process is alive | nothing |
+//! | `GET /readyz` | whether database and queue are there | nothing |
+//! | `/api/v1/…` | the API; `GET /api/v1/openapi.json` describes it | a token, if any is set |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Router, middleware};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::api::access::{Door, from_this_machine};
+use super::{RequestIds, api, bounded_with, probes};
+use crate::adapters::users::UsersSource;
+use crate::audit::Reaudits;
+use crate::audit::entity::Entities;
+use crate::audit::explain::Explainer;
+use crate::config::HttpOps;
+use crate::domain::clock::Clock;
+use crate::domain::port::{Depth, JobStore, Store};
+
+/// How long the queue may take to say how much it holds.
+const ASKING: Duration = Duration::from_secs(2);
+
+/// What the ops routes need.
+pub struct Ops {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// The transport.
+    pub queue: Arc<dyn JobStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The app's users, or why they cannot be asked.
+    pub users: Result<Arc<UsersSource>, String>,
+    /// Handles of single users; none where no API key is set.
+    pub entities: Option<Entities>,
+    /// Tells why.
+    pub explainer: Explainer,
+    /// Asks for checks.
+    pub reaudits: Reaudits,
+    /// Whether the worker was told to stop.
+    pub stopping: CancellationToken,
+}
+
+impl Ops {
+    /// How much each lane holds; `Err` if the queue does not answer in time.
+    pub(super) async fn depths(&self) -> Result<Vec<Depth>, ()> {
+        match timeout(ASKING, self.queue.depths()).await {
+            Ok(Ok(depths)) => Ok(depths),
+            Ok(Err(error)) => {
+                tracing::warn!(event = "api.queue_unavailable", %error);
+                Err(())
+            }
+            Err(_) => Err(()),
+        }
+    }
+}
+
+/// The routes of the ops listener, for whoever `settings` lets in.
+pub fn router(ops: Ops, settings: &HttpOps) -> Router {
+    let ops = Arc::new(ops);
+    let door = Arc::new(Door::new(settings));
+    let routes = probes::routes(&ops).merge(api::router(&ops, &door));
+    let routes = bounded_with(routes, RequestIds::Theirs);
+    routes.layer(middleware::from_fn_with_state(door, from_this_machine))
+}
+
+/// The document that describes the API: OpenAPI 3.1, as JSON.
+#[must_use]
+pub fn openapi() -> String {
+    api::document()
+}
