@@ -101,8 +101,9 @@ fn a_small_rest_of_an_app_is_held_with_the_auth_config_that_trips_if_it_fares_as
     let first = [leaf("slack", "ac_1", 90, 0, 10), rest()];
     let expected =
         if whole { ("slack".to_owned(), 90 + broke, 10 + healthy) } else { ("slack through ac_1".to_owned(), 90, 10) };
-    assert_eq!(judged(&first, Breadth::Every), [expected.clone()]);
-    assert_eq!(judged(&first, Breadth::UpToToolkits), [expected.clone()]);
+    for breadth in [Breadth::Every, Breadth::UpToToolkits] {
+        assert_eq!(judged(&first, breadth), std::slice::from_ref(&expected));
+    }
     // And later, when the trip stands and holds them.
     let later = [held("slack", "ac_1", 90, 10), rest()];
     let expected = if whole { vec![expected] } else { vec![] };

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::ledger::{Row, State};
 use super::{Due, TripRow, World, delta};
-use crate::domain::guard::{Breadth, Leaf, RAMP_FIRST, Scope, TripState, Tripped};
+use crate::domain::guard::{Breadth, Leaf, RAMP_FIRST, Scope, TripState};
 use crate::domain::id::{IncidentId, SweepId, Toolkit, TripId, UserId};
 use crate::domain::incident::IncidentKind;
 use crate::domain::slot::Slot;
@@ -82,7 +82,7 @@ impl World {
         }
         let leaves = self.with_healthy(leaves, count);
         for tripped in self.rules.guard.judge(&leaves, breadth) {
-            self.trip(tripped);
+            self.trip(&tripped.scope);
         }
     }
 
@@ -162,22 +162,20 @@ impl World {
     }
 
     /// Notes a trip and holds what is in its scope, unless the scope has one.
-    fn trip(&mut self, tripped: Tripped) {
-        let has_it = |trip: &TripRow| trip.scope == tripped.scope || is_wider(&trip.scope, &tripped.scope);
+    fn trip(&mut self, scope: &Scope) {
+        let has_it = |trip: &TripRow| trip.scope == *scope || is_wider(&trip.scope, scope);
         if self.trips.iter().any(|trip| trip.state == TripState::Tripped && has_it(trip)) {
             return;
         }
-        let id = match self.widened(&tripped.scope) {
-            Some(id) => id,
-            None => {
-                let (id, scope) = (TripId(self.fresh()), tripped.scope.clone());
-                self.trips.push(TripRow { id, scope, at: self.now, state: TripState::Tripped, ramp_at: None });
-                id
-            }
-        };
+        let id = self.widened(scope).unwrap_or_else(|| {
+            let id = TripId(self.fresh());
+            let scope = scope.clone();
+            self.trips.push(TripRow { id, scope, at: self.now, state: TripState::Tripped, ramp_at: None });
+            id
+        });
         for old in &mut self.trips {
-            let same = old.state == TripState::Releasing && old.scope == tripped.scope;
-            if old.id != id && (same || (old.state.holds() && is_part_of(&old.scope, &tripped.scope))) {
+            let same = old.state == TripState::Releasing && old.scope == *scope;
+            if old.id != id && (same || (old.state.holds() && is_part_of(&old.scope, scope))) {
                 old.state = TripState::Stopped;
                 let holdings = self.incidents.values_mut().filter_map(|row| row.held.as_mut());
                 for holding in holdings.filter(|holding| holding.is_held_by(old.id)) {
