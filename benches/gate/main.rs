@@ -1,10 +1,11 @@
 //! How long the gate takes when the store answers: `cargo bench --bench gate [-- ACCOUNTS]`, 10⁶ accounts by default.
 //!
 //! Fills a PostgreSQL of its own (on a free port, gone afterwards) and a SQLite with users of four accounts each, one in ten of
-//! them broken, and asks the gate about users drawn at random: in this process, first one at a time, then eight at once. Nothing is
-//! asked of Composio: there is none.
+//! them broken, and asks the gate about users drawn at random, first one at a time, then eight at once: in this process, and then over
+//! HTTP of a worker of its own. Nothing is asked of Composio: there is none.
 
 mod fill;
+mod over_http;
 #[expect(
     dead_code,
     clippy::panic,
@@ -29,7 +30,8 @@ use connection_auditor::domain::connection::ReconnectPage;
 use connection_auditor::domain::freshness::Freshness;
 use connection_auditor::domain::gate::Overall;
 use connection_auditor::domain::id::{Toolkit, UserId};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
+use over_http::Api;
 use rand::RngExt;
 
 /// Every user has one account of each.
@@ -52,7 +54,10 @@ async fn main() -> anyhow::Result<()> {
     let accounts = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000_usize);
     let users = accounts / APPS.len();
     println!("{accounts} accounts of {users} users; {CALLS} calls of the gate, in microseconds");
-    println!("{:<12} {:>9} {:>8} {:>8} {:>8} {:>8} {:>10}", "store", "at once", "p50", "p90", "p99", "max", "calls/s");
+    println!(
+        "{:<12} {:<11} {:>8} {:>8} {:>8} {:>8} {:>8} {:>10}",
+        "store", "way", "at once", "p50", "p90", "p99", "max", "calls/s"
+    );
 
     let folder = tempfile::tempdir()?;
     let sqlite = format!("sqlite:{}", folder.path().join("store.sqlite").display());
@@ -69,7 +74,7 @@ async fn measure(name: &str, url: String, users: usize, folder: &tempfile::TempD
     fill::fill(&url, users, &APPS).await?;
     let store = store::connect(&database).await?;
     let file = format!("sqlite:{}", folder.path().join("queue.sqlite").display());
-    let queue = queue::connect(&config::Queue { url: file.into(), ..config::Queue::default() }).await?;
+    let queue = queue::connect(&config::Queue { url: file.clone().into(), ..config::Queue::default() }).await?;
     let clock = Arc::new(SystemClock);
     // Nobody listens there: a gate that asked Composio would be unknown, and is refused below.
     let settings = config::Composio {
@@ -88,25 +93,42 @@ async fn measure(name: &str, url: String, users: usize, folder: &tempfile::TempD
         request_timeout: Duration::from_secs(20),
     });
     for at_once in [1, 8] {
-        let ask = |_| one(&entities, users);
-        futures::stream::iter(0..WARM_UP).map(ask).buffer_unordered(at_once).collect::<Vec<_>>().await;
-        let began = Instant::now();
-        let took: Vec<anyhow::Result<Duration>> =
-            futures::stream::iter(0..CALLS).map(ask).buffer_unordered(at_once).collect().await;
-        let whole = began.elapsed();
-        let mut took = took.into_iter().collect::<anyhow::Result<Vec<Duration>>>()?;
-        took.sort_unstable();
-        let at = |share: usize| took[(took.len() - 1) * share / 100].as_micros();
-        println!(
-            "{name:<12} {at_once:>9} {:>8} {:>8} {:>8} {:>8} {:>10.0}",
-            at(50),
-            at(90),
-            at(99),
-            at(100),
-            f64::from(CALLS) / whole.as_secs_f64()
-        );
+        let ask = async || one(&entities, users).await;
+        print(name, "in process", at_once, &mut calls(at_once, ask).await?);
+    }
+    let api = Api::start(&url, &file).await?;
+    for at_once in [1, 8] {
+        let ask = async || api.ask(&fill::name(rand::rng().random_range(0..users)), APPS[0]).await;
+        print(name, "over HTTP", at_once, &mut calls(at_once, ask).await?);
     }
     Ok(())
+}
+
+/// Calls that were measured.
+struct Took {
+    each: Vec<Duration>,
+    all: Duration,
+}
+
+async fn calls(at_once: usize, ask: impl AsyncFn() -> anyhow::Result<Duration>) -> anyhow::Result<Took> {
+    let run = |calls: u32| futures::stream::iter(0..calls).map(|_| ask()).buffer_unordered(at_once);
+    run(WARM_UP).try_collect::<Vec<_>>().await?;
+    let began = Instant::now();
+    let each = run(CALLS).try_collect().await?;
+    Ok(Took { each, all: began.elapsed() })
+}
+
+fn print(store: &str, way: &str, at_once: usize, took: &mut Took) {
+    took.each.sort_unstable();
+    let at = |share: usize| took.each[(took.each.len() - 1) * share / 100].as_micros();
+    println!(
+        "{store:<12} {way:<11} {at_once:>8} {:>8} {:>8} {:>8} {:>8} {:>10.0}",
+        at(50),
+        at(90),
+        at(99),
+        at(100),
+        f64::from(CALLS) / took.all.as_secs_f64()
+    );
 }
 
 /// One call, about a user drawn at random.
