@@ -20,8 +20,10 @@ use crate::config::{Config, NotifyMode};
 use crate::domain::alert::Telling;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::job::Lane;
+use crate::domain::links::{Buttons, Links};
 use crate::domain::notification::hold;
 use crate::domain::port::{JobHandler, JobStore, Store};
+use crate::domain::token::Keyring;
 use crate::http::{Listener, public};
 use crate::pipeline::alerter::conditions::Expected;
 use crate::pipeline::alerter::{Alerter, Channels};
@@ -230,7 +232,7 @@ impl App {
     fn mail_rules(&self, mailer: &Mailer) -> anyhow::Result<MailRules> {
         let notify = &self.config.notify;
         Ok(MailRules {
-            reconnect_url: notify.reconnect_url.clone().context("notify.reconnect_url is not set")?,
+            buttons: buttons(&self.config)?,
             domain: mailer.domain().to_owned(),
             only_to: notify.only_to.clone(),
             redirect_all_to: notify.redirect_all_to.as_deref().map(str::parse).transpose()?,
@@ -240,6 +242,23 @@ impl App {
             zones: self.config.schedules.iter().map(|(name, one)| (name.clone(), one.time_zone)).collect(),
         })
     }
+}
+
+/// Where the buttons of mails lead: to our own pages, if they can be reached.
+///
+/// # Errors
+/// They would lead nowhere.
+pub fn buttons(config: &Config) -> anyhow::Result<Buttons> {
+    Ok(match links(config) {
+        Some(links) => Buttons::Ours(links),
+        None => Buttons::App(config.notify.reconnect_url.clone().context("notify.reconnect_url is not set")?),
+    })
+}
+
+/// The links to our own pages, if they can be reached.
+pub fn links(config: &Config) -> Option<Links> {
+    let public = &config.http.public;
+    Some(Links::new(public.url.clone()?, Keyring::new(&public.token_keys)?, public.link_lifetime))
 }
 
 /// The ways to the operator that are configured.

@@ -330,7 +330,7 @@ pub struct Retention {
     /// Incidents that ended, settled notifications, and trips of the guard.
     #[serde(serialize_with = "print::duration")]
     pub incidents: Duration,
-    /// What was observed, change by change.
+    /// What was observed, change by change, and what events told.
     #[serde(serialize_with = "print::duration")]
     pub observations: Duration,
     /// Accounts that are gone, and users who are checked no more.

@@ -430,7 +430,7 @@ fn firsts(incidents: &[IncidentId]) -> Vec<(IncidentId, Stage)> {
 /// What a notifier asks with that took this lease just now; mails before that are long ago.
 fn sending(lease: Lease, stages: &[(IncidentId, Stage)]) -> Sending<'_> {
     let now = lease.until - TimeDelta::seconds(15);
-    Sending { lease, stages, quiet_since: now, max_per_hour: None, now }
+    Sending { lease, stages, quiet_since: now, max_per_hour: None, template: None, now }
 }
 
 /// Begins a mail that tells of these incidents for the first time.

@@ -5,6 +5,8 @@
 
 mod alerts;
 mod checks;
+mod clicks;
+mod deliveries;
 mod guard;
 mod notifications;
 mod outbox;
@@ -17,6 +19,8 @@ mod trail;
 
 pub use alerts::{AlertStore, ClaimedMessage, MessageEnd, VitalSigns};
 pub use checks::{CheckOutcome, CheckStore, ClaimedCheck, Record, Recorded, ToolkitName, UserRecord};
+pub use clicks::{Click, ClickStore, Mailed, Reconnects, WITHIN_DAYS, Within};
+pub use deliveries::{ACCOUNT_EXPIRED, Coverage, Delivery, DeliveryStore};
 pub use guard::{Broken, Count, GuardStore, Healthy, NewTrip, Release, Released, TripDetail};
 pub use notifications::{Begun, NotificationStore, Sending, Settled, Settlement};
 pub use outbox::{DeadJob, DeadJobStore, Horizon, OutboxStore};

@@ -1,7 +1,7 @@
 //! What can go wrong with the store, and all of it as one.
 
 use super::{
-    AlertStore, CheckStore, DeadJobStore, GuardStore, NotificationStore, OutboxStore, ReportStore, SuppressionStore,
+    AlertStore, CheckStore, ClickStore, DeadJobStore, DeliveryStore, GuardStore, NotificationStore, OutboxStore, ReportStore, SuppressionStore,
     SweepStore, TrailStore,
 };
 
@@ -58,6 +58,8 @@ pub trait Store:
     + SuppressionStore
     + AlertStore
     + TrailStore
+    + ClickStore
+    + DeliveryStore
 {
 }
 impl<T> Store for T where
@@ -71,5 +73,7 @@ impl<T> Store for T where
         + SuppressionStore
         + AlertStore
         + TrailStore
+        + ClickStore
+        + DeliveryStore
 {
 }

@@ -5,7 +5,9 @@
 
 mod alerts;
 mod checks;
+mod clicks;
 mod dead;
+mod deliveries;
 mod erase;
 mod guard;
 mod merge;
