@@ -15,12 +15,12 @@ use crate::adapters::mailer::Mailer;
 use crate::adapters::queue::{self, WorkerSpec};
 use crate::adapters::store::{self, ConnectError};
 use crate::adapters::users::UsersSource;
-use crate::audit::{Auditor, Desk, Guard, Names, Outbox};
+use crate::audit::{Auditor, Desk, Guard, Names, Outbox, Reconnect};
 use crate::config::{Config, NotifyMode};
 use crate::domain::alert::Telling;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::job::Lane;
-use crate::domain::links::{Buttons, Links};
+use crate::domain::mail_links::{Buttons, Links};
 use crate::domain::notification::hold;
 use crate::domain::port::{JobHandler, JobStore, Store};
 use crate::domain::token::Keyring;
@@ -108,17 +108,17 @@ impl App {
     /// A stage ended by itself.
     pub async fn run(&self, roles: &BTreeSet<Role>, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut stages = Stages { running: JoinSet::new(), shutdown: shutdown.clone() };
-        if roles.contains(&Role::Http)
-            && let Some(listener) = self.public_listener().await?
-        {
-            stages.start("http", listener.serve(shutdown.soft.clone()));
-        }
         let composio = Composio::new(self.config.composio.clone(), Arc::clone(&self.clock))?;
         let users = self.users()?;
         let hold_all = self.config.notify.mode == NotifyMode::Hold;
         let policy = self.config.policy.clone();
         let auditor =
             Auditor::new(composio.clone(), Arc::clone(&self.store), policy.clone(), Arc::clone(&self.clock), hold_all);
+        if roles.contains(&Role::Http)
+            && let Some(listener) = self.public_listener(&composio, &auditor, &users).await?
+        {
+            stages.start("http", listener.serve(shutdown.soft.clone()));
+        }
         let lease = self.config.queue.lease;
         let desk = Desk::new(Arc::clone(&self.store), Arc::clone(&self.clock), lease, self.config.queue.max_deliveries);
         let tasks = TaskTracker::new();
@@ -189,14 +189,34 @@ impl App {
     }
 
     /// What the internet may reach; none unless `http.public.url` says where that is.
-    async fn public_listener(&self) -> anyhow::Result<Option<Listener>> {
+    async fn public_listener(
+        &self,
+        composio: &Composio,
+        auditor: &Auditor,
+        users: &Arc<UsersSource>,
+    ) -> anyhow::Result<Option<Listener>> {
         let settings = &self.config.http.public;
         if settings.url.is_none() {
             return Ok(None);
         }
-        let routes = public::router(&public::Public {
+        let reconnect = links(&self.config).map(|links| Reconnect {
+            composio: composio.clone(),
+            auditor: auditor.clone(),
+            store: Arc::clone(&self.store),
+            users: Arc::clone(users),
+            outbox: self.outbox(),
+            links,
+            clock: Arc::clone(&self.clock),
+        });
+        let routes = public::router(public::Public {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
+            reconnect,
+            app_name: self.config.notify.app_name.clone(),
+            composio: self.config.composio.url.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            outbox: self.outbox(),
+            webhook_secrets: self.config.composio.webhook_secrets.clone(),
             mail_events_secret: settings.mail_events_secret.clone(),
         });
         Ok(Some(Listener::bind(settings.listen, "http.public.listen", routes).await?))

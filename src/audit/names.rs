@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 
 use crate::adapters::composio::Composio;
 use crate::domain::clock::Clock;
+use crate::domain::connection::capitalized;
 use crate::domain::id::Toolkit;
 use crate::domain::port::{Store, StoreResult, ToolkitName};
 
@@ -73,10 +74,4 @@ impl Names {
             }
         }
     }
-}
-
-/// The best that can be made of `googlecalendar` without knowing better.
-fn capitalized(slug: &Toolkit) -> String {
-    let mut letters = slug.as_str().chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -28,7 +28,7 @@ use crate::domain::incident::{Incident, Resolution};
 use crate::domain::job::{Job, Lane};
 use crate::domain::lease::Lease;
 use crate::domain::link::{InVain, Link, LinkKey, LinkRequest, Reserved, Wish};
-use crate::domain::links::Links;
+use crate::domain::mail_links::Links;
 use crate::domain::port::{Store, StoreError, StoreResult};
 use crate::domain::sweep::Check;
 use crate::domain::token::Subject;
@@ -206,6 +206,12 @@ impl Reconnect {
         })
     }
 
+    /// The button of a page that tells that it did not work: the same as that of the mail.
+    #[must_use]
+    pub fn retry(&self, subject: Subject) -> Url {
+        self.links.retry(subject, self.clock.now())
+    }
+
     /// The incident as it stands. One that is over while its slot is broken anew stands for the one that is open.
     async fn find(&self, subject: Subject) -> StoreResult<Option<(UserId, Stand)>> {
         let Some((user, incident)) = self.store.incident(subject.incident).await? else { return Ok(None) };
@@ -318,10 +324,10 @@ impl Reconnect {
         let Ok(seen) = self.auditor.look(user, Urgency::Now).await else { return false };
         let working = seen.accounts.iter().filter(|one| one.works() && one.toolkit() == &incident.slot.toolkit);
         let newest = working.filter(|one| one.id != incident.account).max_by_key(|one| one.created_at);
-        let names = newest.and_then(|newest| {
-            Some((seen.display_names.get(&incident.account)?, seen.display_names.get(&newest.id)?))
+        let both = newest.and_then(|newest| {
+            Some((seen.identities.get(&incident.account)?, seen.identities.get(&newest.id)?))
         });
-        names.is_some_and(|(before, now)| before != now)
+        both.is_some_and(|(before, now)| before != now)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::digest;
 use crate::domain::id::{IncidentId, NotificationId, UserId};
-use crate::domain::links::{Buttons, Written};
+use crate::domain::mail_links::{Buttons, Written};
 use crate::domain::notification::Digest;
 use crate::domain::plan::{self, Hold, Listed, Situation};
 use crate::domain::policy::Policy;

@@ -136,6 +136,11 @@ fn outside(config: &Config, judge: &mut Judge<'_>) {
         "bounces are taken at http.public.url, which is unset: nothing would listen".to_owned(),
     );
     judge.refuse_if(
+        !config.composio.webhook_secrets.is_empty() && public.url.is_none(),
+        &["composio.webhook_secrets", "composio.webhook_secrets_file", "http.public.url"],
+        "webhooks are taken at http.public.url, which is unset: nothing would listen".to_owned(),
+    );
+    judge.refuse_if(
         public.url.is_some() && public.token_keys.is_empty(),
         &["http.public.token_keys", "http.public.token_keys_file", "http.public.url"],
         "required by http.public.url, for the links of mails are signed: a list with a key that no other installation has; \

@@ -140,10 +140,15 @@ fn composio(s: &mut Section<'_>) -> Composio {
     Composio {
         url: s.value("url", d.url, origin()),
         api_key: s.secret("api_key", header_text),
+        webhook_secrets: s.secrets("webhook_secrets", |text| match text.len() {
+            8..=1_024 => Ok(()),
+            _ => Err("expected secrets of 8 to 1024 bytes, as `webhooks subscribe` writes them".to_owned()),
+        }),
         max_in_flight: s.value("max_in_flight", d.max_in_flight, whole(1..=1_024)),
         reserved_in_flight: s.value("reserved_in_flight", d.reserved_in_flight, whole(0..=1_023)),
         connect_timeout: s.value("connect_timeout", d.connect_timeout, duration(INSTANT..=MINUTE)),
         timeout: s.value("timeout", d.timeout, duration(INSTANT..=5 * MINUTE)),
+        execute_timeout: s.value("execute_timeout", d.execute_timeout, duration(INSTANT..=10 * MINUTE)),
         page_limit: s.value("page_limit", d.page_limit, whole(1..=1_000)),
         max_pages: s.value("max_pages", d.max_pages, whole(1..=10_000)),
         max_body: s.value("max_body", d.max_body, whole(64 * 1_024..=256 * 1_024 * 1_024)),

@@ -191,6 +191,9 @@ pub struct Composio {
     /// The project's key, `ak_…`, with *Connected accounts: Read* and *Toolkits: Read*.
     #[serde(serialize_with = "print::secret")]
     pub api_key: Option<SecretString>,
+    /// The secrets with which Composio signs webhooks, the newest first; unset: none are taken.
+    #[serde(serialize_with = "print::secrets")]
+    pub webhook_secrets: Vec<SecretString>,
     /// Requests under way at once, over all stages of this process.
     pub max_in_flight: usize,
     /// How many of those only re-audits and notifications may use, so that sweeps never keep them waiting.
@@ -201,6 +204,9 @@ pub struct Composio {
     /// How long one request may take, its body included.
     #[serde(serialize_with = "print::duration")]
     pub timeout: Duration,
+    /// How long running a tool may take; what it does may take longer than any list.
+    #[serde(serialize_with = "print::duration")]
+    pub execute_timeout: Duration,
     /// Rows asked for in one page; the server may give fewer.
     pub page_limit: u32,
     /// Pages of one user, at most: a bound against a server that never ends.
@@ -217,10 +223,12 @@ impl Default for Composio {
         Self {
             url: Url::parse("https://backend.composio.dev").expect("a constant URL is valid"),
             api_key: None,
+            webhook_secrets: Vec::new(),
             max_in_flight: 64,
             reserved_in_flight: 8,
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(20),
+            execute_timeout: Duration::from_secs(60),
             page_limit: 100,
             max_pages: 100,
             max_body: 8 * 1024 * 1024,

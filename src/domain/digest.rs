@@ -42,7 +42,7 @@ pub fn items(
 
 /// Where the app's own page is for a user and an app: its template, filled in.
 #[must_use]
-pub fn apps_page(template: &str, user: &UserId, toolkit: &Toolkit) -> String {
+pub fn fill(template: &str, user: &UserId, toolkit: &Toolkit) -> String {
     let escaped = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
     template.replace("{toolkit}", &escaped(toolkit.as_str())).replace("{user_id}", &escaped(user.as_str()))
 }
@@ -54,7 +54,7 @@ mod tests {
     use crate::domain::sample::{account, incident};
 
     fn page(template: &str, user: &str) -> String {
-        apps_page(template, &UserId::new(user), &Toolkit::new("slack"))
+        fill(template, &UserId::new(user), &Toolkit::new("slack"))
     }
 
     #[test]

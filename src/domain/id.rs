@@ -87,6 +87,15 @@ text_id!(
     AuthConfigId
 );
 
+text_id!(
+    /// A tool at Composio, in capitals: `SLACK_SEND_MESSAGE` (its older word is *action*).
+    ToolSlug
+);
+
+row_id!(
+    /// One link that was asked for.
+    LinkId
+);
 row_id!(
     /// One time that the guard tripped.
     TripId
@@ -144,7 +153,7 @@ macro_rules! plain_debug {
         }
     )*};
 }
-plain_debug!(AccountId, Toolkit, AuthConfigId);
+plain_debug!(AccountId, Toolkit, AuthConfigId, ToolSlug);
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -17,8 +19,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use super::LONGEST_REQUEST;
+use super::public::Peer;
 
 /// So many connections are open at once; others wait until one ends.
 const CONNECTIONS: usize = 512;
@@ -77,15 +81,19 @@ impl Listener {
             loop {
                 let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
                 while connections.try_join_next().is_some() {}
-                let stream = match self.socket.accept().await {
-                    Ok((stream, _)) => stream,
+                let (stream, peer) = match self.socket.accept().await {
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         tracing::warn!(event = "http.not_accepted", %error);
                         tokio::time::sleep(AFTER_FAILURE).await;
                         continue;
                     }
                 };
-                let service = TowerToHyperService::new(self.router.clone());
+                let router = self.router.clone().map_request(move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(Peer(peer));
+                    request
+                });
+                let service = TowerToHyperService::new(router);
                 let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
                 connections.spawn(async move {
                     // A client that breaks off is the client's business.

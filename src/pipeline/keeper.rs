@@ -142,6 +142,7 @@ impl Keeper {
             observations: before(self.retention.observations),
             users: before(self.retention.users),
             alerts: before(self.retention.alerts),
+            links: now,
         }
     }
 

@@ -461,7 +461,14 @@ async fn situation(db: &Db, name: &str, except: Option<NotificationId>, now: Dat
 
 /// The same horizon for everything.
 async fn prune(db: &Db, before: DateTime<Utc>) -> u64 {
-    let horizon = Horizon { sweeps: before, incidents: before, observations: before, users: before, alerts: before };
+    let horizon = Horizon {
+        sweeps: before,
+        incidents: before,
+        observations: before,
+        users: before,
+        alerts: before,
+        links: before,
+    };
     db.prune(&horizon).await.expect("pruned")
 }
 

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use secrecy::ExposeSecret;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use url::Url;
 use uuid::Uuid;
 
-use super::error::ComposioError;
+use super::error::{ComposioError, Refusal};
 use super::listing::{After, Listing, Pages};
 use super::page::{ErrorBody, Page, ToolkitBody};
 use crate::config;
@@ -51,8 +52,8 @@ pub enum SetupError {
 #[derive(Clone)]
 pub struct Composio {
     http: reqwest::Client,
-    settings: Arc<config::Composio>,
-    clock: Arc<dyn Clock>,
+    pub(super) settings: Arc<config::Composio>,
+    pub(super) clock: Arc<dyn Clock>,
     in_flight: Arc<Semaphore>,
     sweeps_in_flight: Arc<Semaphore>,
     canary_passed: Arc<Mutex<Option<DateTime<Utc>>>>,
@@ -95,6 +96,16 @@ impl Composio {
     /// # Errors
     /// Anything that leaves a doubt whether this is the whole list, and theirs.
     pub async fn accounts_of(&self, user: &UserId, urgency: Urgency) -> Result<Listing, ComposioError> {
+        self.list(user, urgency, |cursor| self.accounts_url(user, cursor)).await
+    }
+
+    /// All pages of a list of one user's accounts, each row proven to be theirs. `page_url` gives the URL of the page behind a cursor.
+    pub(super) async fn list(
+        &self,
+        user: &UserId,
+        urgency: Urgency,
+        page_url: impl Fn(Option<&str>) -> Url,
+    ) -> Result<Listing, ComposioError> {
         if !user.is_filterable() {
             return Err(ComposioError::Unfilterable);
         }
@@ -102,7 +113,7 @@ impl Composio {
         let mut cursor = None;
         let mut first_asked = None;
         for _ in 0..self.settings.max_pages {
-            let (page, asked_at): (Page, _) = self.get(&self.accounts_url(user, cursor.as_deref()), urgency).await?;
+            let (page, asked_at): (Page, _) = self.get(&page_url(cursor.as_deref()), urgency).await?;
             let asked_at = *first_asked.get_or_insert(asked_at);
             match pages.add(user, page)? {
                 After::Next(next) => cursor = Some(next),
@@ -158,7 +169,7 @@ impl Composio {
         Ok(ToolkitName { name: body.name, logo: body.meta.and_then(|meta| meta.logo), read_at: self.clock.now() })
     }
 
-    fn url(&self, path: &[&str]) -> Url {
+    pub(super) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.settings.url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v3.1"]).extend(path);
@@ -180,25 +191,79 @@ impl Composio {
     }
 
     /// One GET, tried again at once a few times; the slot is given back while waiting. Returns when the try that succeeded began.
-    async fn get<T: DeserializeOwned>(&self, url: &Url, urgency: Urgency) -> Result<(T, DateTime<Utc>), ComposioError> {
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        url: &Url,
+        urgency: Urgency,
+    ) -> Result<(T, DateTime<Utc>), ComposioError> {
         let mut attempt = 0;
         loop {
             attempt += 1;
             let error = {
                 let _slot = self.slot(urgency).await;
                 let began = self.clock.now();
-                match self.try_get(url).await {
+                match self.exchange(self.http.get(url.clone())).await.and_then(|body| parse(&body)) {
                     Ok(body) => return Ok((body, began)),
-                    Err(error) => error,
+                    Err((error, _)) => error,
                 }
             };
-            tracing::debug!(event = "composio.request_failed", attempt, %error);
-            let wait = match self.settings.retry.after(attempt, rand::random(), error.retry_after()) {
-                // What must wait longer than this holds up its whole chunk: its user leaves in a retry instead.
-                Next::Again(wait) if error.is_transient() && wait <= self.settings.retry.max => wait,
-                _ => return Err(error),
+            self.wait(attempt, error).await?;
+        }
+    }
+
+    /// One POST. It is sent again only where it is certain that nothing was done: no connection was made, or the rate limit
+    /// refused it. What was sent and not answered is [`ComposioError::Ambiguous`].
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        url: &Url,
+        body: &(impl Serialize + Sync),
+        timeout: Duration,
+    ) -> Result<T, ComposioError> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let failure = {
+                let _slot = self.slot(Urgency::Now).await;
+                let request = self.http.post(url.clone()).json(body).timeout(timeout);
+                match self.exchange(request).await.and_then(|body| parse(&body)) {
+                    Ok(body) => return Ok(body),
+                    Err(failure) => failure,
+                }
             };
-            tokio::time::sleep(wait).await;
+            let error = match failure {
+                (ComposioError::Unavailable { what, .. }, Sent::Perhaps) => ComposioError::Ambiguous { what },
+                (error, _) => error,
+            };
+            self.wait(attempt, error).await?;
+        }
+    }
+
+    /// One DELETE. What was deleted stays so however often it is asked for, so it is tried again like a GET.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, url: &Url) -> Result<T, ComposioError> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let error = {
+                let _slot = self.slot(Urgency::Now).await;
+                match self.exchange(self.http.delete(url.clone())).await.and_then(|body| parse(&body)) {
+                    Ok(body) => return Ok(body),
+                    Err((error, _)) => error,
+                }
+            };
+            self.wait(attempt, error).await?;
+        }
+    }
+
+    /// Waits before the next try; `Err` if there is none.
+    async fn wait(&self, attempt: u32, error: ComposioError) -> Result<(), ComposioError> {
+        tracing::debug!(event = "composio.request_failed", attempt, %error);
+        match self.settings.retry.after(attempt, rand::random(), error.retry_after()) {
+            // What must wait longer than this holds up its whole chunk: its user leaves in a retry instead.
+            Next::Again(wait) if error.is_transient() && wait <= self.settings.retry.max => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            _ => Err(error),
         }
     }
 
@@ -211,39 +276,40 @@ impl Composio {
         (of_sweeps, self.in_flight.acquire().await.ok())
     }
 
-    async fn try_get<T: DeserializeOwned>(&self, url: &Url) -> Result<T, ComposioError> {
-        let response = self.http.get(url.clone()).send().await.map_err(|error| unreachable_because(&error))?;
+    /// One request, and the whole body of a good answer.
+    async fn exchange(&self, request: RequestBuilder) -> Result<Vec<u8>, Failure> {
+        let response = request.send().await.map_err(|error| unreachable_because(&error))?;
         let status = response.status();
         let retry_after = retry_after(response.headers(), self.clock.now());
         let body = self.body(response).await;
         if status.is_success() {
-            return serde_json::from_slice(&body?).map_err(|error| {
-                // serde's message may quote the body, and the body may hold credentials.
-                ComposioError::unavailable(format!("a body that is not the JSON we know ({:?})", error.classify()))
-            });
+            return body;
         }
         let envelope: ErrorBody = body.ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
+        let code = envelope.error.code();
         let slug = envelope.error.slug.filter(|slug| is_plain(slug)).unwrap_or_else(|| "no detail".to_owned());
-        Err(match status {
+        let error = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 ComposioError::Unauthorized { status: status.as_u16(), slug }
             }
             StatusCode::TOO_MANY_REQUESTS => ComposioError::RateLimited { retry_after },
             StatusCode::REQUEST_TIMEOUT => ComposioError::Unavailable { what: "status 408".into(), retry_after },
-            status if status.is_client_error() => ComposioError::Rejected { status: status.as_u16(), slug },
+            status if status.is_client_error() => {
+                let refusal = Refusal::of(status.as_u16(), code, &slug);
+                ComposioError::Rejected { status: status.as_u16(), slug, refusal }
+            }
             status => ComposioError::Unavailable { what: format!("status {}", status.as_u16()), retry_after },
-        })
+        };
+        Err((error, Sent::Perhaps))
     }
 
     /// Reads a body up to its bound.
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, ComposioError> {
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| unreachable_because(&error))? {
             if body.len() + chunk.len() > self.settings.max_body {
-                return Err(ComposioError::unavailable(format!(
-                    "a body of more than {} bytes",
-                    self.settings.max_body
-                )));
+                let what = format!("a body of more than {} bytes", self.settings.max_body);
+                return Err((ComposioError::unavailable(what), Sent::Perhaps));
             }
             body.extend_from_slice(&chunk);
         }
@@ -251,14 +317,37 @@ impl Composio {
     }
 }
 
+/// Whether the server may have acted upon a request that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// It never got there.
+    No,
+    /// It may have got there.
+    Perhaps,
+}
+
+/// Why a request failed, and whether it may have been acted upon.
+type Failure = (ComposioError, Sent);
+
 /// Says what happened without the URL, which names the user.
-fn unreachable_because(error: &reqwest::Error) -> ComposioError {
-    ComposioError::unavailable(if error.is_timeout() {
+fn unreachable_because(error: &reqwest::Error) -> Failure {
+    let sent = if error.is_connect() { Sent::No } else { Sent::Perhaps };
+    let what = if error.is_timeout() {
         "no answer in time"
     } else if error.is_connect() {
         "no connection"
     } else {
         "the connection broke"
+    };
+    (ComposioError::unavailable(what), sent)
+}
+
+/// Reads a good answer.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| {
+        // serde's message may quote the body, and the body may hold credentials.
+        let what = format!("a body that is not the JSON we know ({:?})", error.classify());
+        (ComposioError::unavailable(what), Sent::Perhaps)
     })
 }
 

@@ -36,6 +36,21 @@ pub enum ComposioError {
         status: u16,
         /// The error's stable name, where the answer has one.
         slug: String,
+        /// What that means for the caller.
+        refusal: Refusal,
+    },
+    /// A request that makes or does something was sent, and its answer was lost: it may have been done, or not. It is never sent
+    /// again by itself.
+    #[error("composio's answer was lost, so it may have been done or not: {what}")]
+    Ambiguous {
+        /// What happened, without any part of the answer's body.
+        what: String,
+    },
+    /// An id or name that no path can carry; it was not sent.
+    #[error("{what} may hold letters, digits, - and _ alone")]
+    Malformed {
+        /// Which one.
+        what: &'static str,
     },
     /// The list did not hold still or was cut: it proves nothing. Another try may succeed.
     #[error("the list of accounts is incomplete: {what}")]
@@ -60,6 +75,39 @@ pub enum ComposioError {
     Unfilterable,
 }
 
+/// What a refusal means for the caller (`composio-api.md` §3 and §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 404: there is no such account, auth config, app or tool.
+    NotFound,
+    /// 409: there is one already, or it is being worked on.
+    Conflict,
+    /// 410, or code 1820: the account has expired.
+    Expired,
+    /// Code 1812: the account is not this user's.
+    NotTheirs,
+    /// 422: not in the state that the account is in.
+    InvalidState,
+    /// Anything else.
+    Other,
+}
+
+impl Refusal {
+    /// Sorts a 4xx by its code, its name and its status, in that order: the codes are the most precise.
+    pub(super) fn of(status: u16, code: Option<u32>, slug: &str) -> Self {
+        match (code, slug, status) {
+            (Some(1820), _, _) | (_, "ActionExecute_ConnectedAccountExpired", _) => Self::Expired,
+            (Some(1812), _, _) | (_, "ActionExecute_ConnectedAccountEntityIdMismatch", _) => Self::NotTheirs,
+            (Some(1810), _, _) | (_, "ActionExecute_ConnectedAccountNotFound", _) => Self::NotFound,
+            (_, _, 404) => Self::NotFound,
+            (_, _, 409) => Self::Conflict,
+            (_, _, 410) => Self::Expired,
+            (_, _, 422) => Self::InvalidState,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl ComposioError {
     /// Whether another try may succeed without anybody acting.
     pub fn is_transient(&self) -> bool {
@@ -70,6 +118,14 @@ impl ComposioError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } | Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// What a refusal means, if this is one.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Rejected { refusal, .. } => Some(*refusal),
             _ => None,
         }
     }
@@ -87,5 +143,31 @@ impl ComposioError {
     /// An answer that could not be read.
     pub(super) fn unavailable(what: impl Into<String>) -> Self {
         Self::Unavailable { what: what.into(), retry_after: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(410, Some(1820), "ActionExecute_ConnectedAccountExpired", Refusal::Expired)]
+    #[case(410, None, "no detail", Refusal::Expired)]
+    #[case(400, Some(1820), "no detail", Refusal::Expired)]
+    #[case(404, Some(1810), "ActionExecute_ConnectedAccountNotFound", Refusal::NotFound)]
+    #[case(404, Some(606), "ConnectedAccount_ResourceNotFound", Refusal::NotFound)]
+    #[case(400, Some(1812), "ActionExecute_ConnectedAccountEntityIdMismatch", Refusal::NotTheirs)]
+    #[case(409, Some(409), "HTTP_Conflict", Refusal::Conflict)]
+    #[case(422, None, "no detail", Refusal::InvalidState)]
+    #[case(400, Some(400), "HTTP_BadRequest", Refusal::Other)]
+    fn a_refusal_is_sorted_by_its_code_then_its_name_then_its_status(
+        #[case] status: u16,
+        #[case] code: Option<u32>,
+        #[case] slug: &str,
+        #[case] refusal: Refusal,
+    ) {
+        assert_eq!(Refusal::of(status, code, slug), refusal);
     }
 }

@@ -3,7 +3,9 @@
 
 use chrono::{DateTime, Datelike, Utc};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
+use super::listing::Identity;
 use crate::domain::account::{Account, Status};
 use crate::domain::slot::Slot;
 
@@ -65,6 +67,17 @@ struct RowState {
 struct RowStateValue {
     #[serde(default)]
     expired_at: Option<LooseInstant>,
+    /// "Connected as…": a name or an address at the app.
+    #[serde(default, rename = "displayName")]
+    display_name: Option<LooseText>,
+}
+
+/// A text, or anything else, which says nothing.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LooseText {
+    Text(String),
+    Other(serde::de::IgnoredAny),
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,14 +89,14 @@ struct RowExperimental {
 /// `expired_at` has no specified format: a text or a number of seconds or milliseconds; anything else is no instant.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum LooseInstant {
+pub(super) enum LooseInstant {
     Text(String),
     Number(f64),
     Other(serde::de::IgnoredAny),
 }
 
 impl LooseInstant {
-    fn instant(&self) -> Option<DateTime<Utc>> {
+    pub(super) fn instant(&self) -> Option<DateTime<Utc>> {
         let number = match self {
             Self::Text(text) => match DateTime::parse_from_rfc3339(text) {
                 Ok(at) => return Some(at.with_timezone(&Utc)).filter(|at| (1970..=9999).contains(&at.year())),
@@ -103,6 +116,15 @@ impl Row {
     /// An account that its owner shares with others; it concerns the owner alone.
     pub(super) fn is_shared(&self) -> bool {
         self.experimental.as_ref().and_then(|experimental| experimental.account_type.as_deref()) == Some("SHARED")
+    }
+
+    /// What tells the account at the app from others, if the app gave it a name.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        let name = match self.state.as_ref()?.val.as_ref()?.display_name.as_ref()? {
+            LooseText::Text(name) => name.trim().to_lowercase(),
+            LooseText::Other(_) => return None,
+        };
+        (!name.is_empty()).then(|| Sha256::digest(name).into())
     }
 
     /// The row as the floors above know it.
@@ -128,7 +150,7 @@ impl Row {
 }
 
 /// A text as a database can keep it: what is observed must equal what is stored, or it would look changed at every check.
-fn storable(text: String) -> String {
+pub(super) fn storable(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
@@ -159,6 +181,26 @@ pub(super) struct ErrorBody {
 pub(super) struct ErrorDetail {
     #[serde(default)]
     pub(super) slug: Option<String>,
+    #[serde(default)]
+    code: Option<LooseCode>,
+}
+
+/// A number in what was seen, a text in the documentation.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LooseCode {
+    Number(u32),
+    Other(serde::de::IgnoredAny),
+}
+
+impl ErrorDetail {
+    /// The error's number, where the answer has one.
+    pub(super) fn code(&self) -> Option<u32> {
+        match self.code {
+            Some(LooseCode::Number(code)) => Some(code),
+            Some(LooseCode::Other(_)) | None => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -203,6 +245,19 @@ mod tests {
         for nonsense in [r#""soon""#, "{}", "true", "1e300", "null", "1770379200000000", r#""+58071-01-01T00:00:00Z""#]
         {
             assert_eq!(at(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn accounts_of_one_name_are_one_and_a_name_of_another_sort_says_nothing() {
+        let of = |name: &str| {
+            row(&format!(r#","state":{{"val":{{"status":"ACTIVE","displayName":{name}}}}}"#)).expect("a row").identity()
+        };
+        assert!(of(r#""Ann@Example.org ""#).is_some());
+        assert_eq!(of(r#""Ann@Example.org ""#), of(r#""ann@example.org""#));
+        assert_ne!(of(r#""ann@example.org""#), of(r#""ann@work.example""#));
+        for nothing in ["null", r#"" ""#, "7", "{}"] {
+            assert_eq!(of(nothing), None, "{nothing}");
         }
     }
 

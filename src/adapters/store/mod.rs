@@ -13,6 +13,7 @@
 //! | `row` | rows become domain types |
 //! | `write` | a chunk becomes one JSON text, so that each table costs one statement |
 //! | `situation` | what decides on a user's next mail, from rows |
+//! | `standing` | what one user's handle rests on, from rows |
 //! | `stand` | why a row could not be claimed |
 //! | `merge` | a user has one pending notification at most: who survives when one comes back |
 //!
@@ -29,6 +30,7 @@ mod row;
 mod situation;
 mod sqlite;
 mod stand;
+mod standing;
 mod write;
 
 use std::sync::Arc;

@@ -57,6 +57,8 @@ pub struct Horizon {
     pub users: DateTime<Utc>,
     /// Alerts that ended, with their messages, and suppressions whose time is over.
     pub alerts: DateTime<Utc>,
+    /// Where links that expired led to; the rest of them goes with the users.
+    pub links: DateTime<Utc>,
 }
 
 /// Jobs that were given up as poison: an operator decides.

@@ -1,8 +1,8 @@
 //! What can go wrong with the store, and all of it as one.
 
 use super::{
-    AlertStore, CheckStore, ClickStore, DeadJobStore, DeliveryStore, GuardStore, NotificationStore, OutboxStore, ReportStore, SuppressionStore,
-    SweepStore, TrailStore,
+    AlertStore, CheckStore, ClickStore, DeadJobStore, DeliveryStore, EntityStore, GuardStore, NotificationStore, OutboxStore,
+    ReportStore, SuppressionStore, SweepStore, TrailStore,
 };
 
 /// The store could not do what it was asked.
@@ -60,6 +60,7 @@ pub trait Store:
     + TrailStore
     + ClickStore
     + DeliveryStore
+    + EntityStore
 {
 }
 impl<T> Store for T where
@@ -75,5 +76,6 @@ impl<T> Store for T where
         + TrailStore
         + ClickStore
         + DeliveryStore
+        + EntityStore
 {
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clicks::Click;
 use super::deliveries::Delivery;
+use super::entity::LinkTrace;
 use super::reports::LastCheck;
 use super::store::StoreResult;
 use crate::domain::account::Account;
@@ -67,6 +68,12 @@ pub struct Trail {
     pub deliveries: Vec<Delivery>,
     /// Sweeps and re-audits that could not be told apart are not here: see `last_check`. Dead jobs that hold the user.
     pub dead_jobs: Vec<uuid::Uuid>,
+    /// Links that were asked for, oldest first, without where they lead.
+    #[serde(default)]
+    pub links: Vec<LinkTrace>,
+    /// When it was last said that the accounts may have changed.
+    #[serde(default)]
+    pub doubted_at: Option<DateTime<Utc>>,
 }
 
 /// One change of one account.

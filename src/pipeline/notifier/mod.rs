@@ -31,7 +31,7 @@ use crate::domain::clock::Clock;
 use crate::domain::id::{IncidentId, SuppressionId};
 use crate::domain::job::Job;
 use crate::domain::lease::{Claim, Lease};
-use crate::domain::links::Buttons;
+use crate::domain::mail_links::Buttons;
 use crate::domain::notification::{EmailAddress, Notification};
 use crate::domain::plan::{Listed, Situation};
 use crate::domain::policy::Policy;

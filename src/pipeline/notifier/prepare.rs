@@ -13,7 +13,7 @@ use crate::audit::{Look, Mode};
 use crate::config::OnAmbiguous;
 use crate::domain::digest;
 use crate::domain::incident::{Incident, Resolution};
-use crate::domain::links::Written;
+use crate::domain::mail_links::Written;
 use crate::domain::notification::{Digest, EmailAddress, Notification, Recipient, hold};
 use crate::domain::plan::{Hold, Idle, Listed, Next, Origin, Situation};
 use crate::domain::policy::Policy;

@@ -7,7 +7,8 @@ use super::*;
 /// Prunes one group, and nothing else.
 async fn prune_only(db: &Db, set: impl Fn(&mut Horizon)) -> u64 {
     let never = at(-1_000_000);
-    let mut horizon = Horizon { sweeps: never, incidents: never, observations: never, users: never, alerts: never };
+    let mut horizon =
+        Horizon { sweeps: never, incidents: never, observations: never, users: never, alerts: never, links: never };
     set(&mut horizon);
     db.prune(&horizon).await.expect("pruned")
 }

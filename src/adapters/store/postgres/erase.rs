@@ -10,7 +10,7 @@ use crate::domain::id::UserId;
 use crate::domain::suppression::AddressHash;
 
 /// What is deleted by the id of the user, table by table.
-const BELONGINGS: [(&str, &str); 10] = [
+const BELONGINGS: [(&str, &str); 12] = [
     ("auditor_clicks", "-- erase_clicks\nDELETE FROM auditor_clicks WHERE user_id = $1"),
     (
         "auditor_webhook_deliveries",
@@ -28,6 +28,8 @@ const BELONGINGS: [(&str, &str); 10] = [
     ("auditor_findings", "-- erase_findings\nDELETE FROM auditor_findings WHERE user_id = $1"),
     ("auditor_accounts", "-- erase_accounts\nDELETE FROM auditor_accounts WHERE user_id = $1"),
     ("auditor_observations", "-- erase_observations\nDELETE FROM auditor_observations WHERE user_id = $1"),
+    ("auditor_links", "-- erase_links\nDELETE FROM auditor_links WHERE user_id = $1"),
+    ("auditor_doubts", "-- erase_doubts\nDELETE FROM auditor_doubts WHERE user_id = $1"),
     ("auditor_user_checks", "-- erase_user_checks\nDELETE FROM auditor_user_checks WHERE user_id = $1"),
     ("auditor_users", "-- erase_users\nDELETE FROM auditor_users WHERE id = $1"),
 ];

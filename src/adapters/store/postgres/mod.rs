@@ -5,6 +5,7 @@ mod checks;
 mod clicks;
 mod dead;
 mod deliveries;
+mod entity;
 mod erase;
 mod guard;
 mod merge;

@@ -22,7 +22,7 @@ type Before = fn(&Horizon) -> DateTime<Utc>;
 /// incident when the mail about it is, and a user when the user's accounts are. Kept for ever: the newest sweep of a schedule
 /// (its tick says what was missed), and, as long as the user is known, closed incidents of the kind that happens once ever.
 /// What was observed has ended when something newer was, or when the account was gone.
-const PRUNE: [(Before, &str); 15] = [
+const PRUNE: [(Before, &str); 18] = [
     (
         |horizon| horizon.sweeps,
         "-- prune_findings
@@ -159,5 +159,25 @@ const PRUNE: [(Before, &str); 15] = [
         "-- prune_suppressions
          DELETE FROM auditor_suppressions WHERE id IN (
              SELECT s.id FROM auditor_suppressions AS s WHERE s.until < $1 LIMIT 1000)",
+    ),
+    (
+        |horizon| horizon.links,
+        "-- forget_where_links_led
+         UPDATE auditor_links SET url = NULL WHERE id IN (
+             SELECT l.id FROM auditor_links AS l WHERE l.url IS NOT NULL AND l.expires_at < $1 LIMIT 1000)",
+    ),
+    (
+        |horizon| horizon.users,
+        "-- prune_links
+         DELETE FROM auditor_links WHERE id IN (
+             SELECT l.id FROM auditor_links AS l WHERE l.created_at < $1 AND l.url IS NULL LIMIT 1000)",
+    ),
+    (
+        |horizon| horizon.users,
+        "-- prune_doubts
+         DELETE FROM auditor_doubts WHERE user_id IN (
+             SELECT d.user_id FROM auditor_doubts AS d WHERE d.doubted_at < $1
+                 AND NOT EXISTS (SELECT 1 FROM auditor_user_checks AS u
+                     WHERE u.user_id = d.user_id AND u.observed_at < d.doubted_at) LIMIT 1000)",
     ),
 ];

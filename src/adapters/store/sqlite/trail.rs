@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::guard::trips;
-use super::{SqliteStore, clicks, deliveries, erase};
+use super::{SqliteStore, clicks, deliveries, entity, erase};
 use crate::adapters::store::case::{GuardedRow, ObservedRow, SentRow, SuppressionRow, guarded, ids};
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{AccountRow, At, Id, LastCheckRow, NotificationRow};
@@ -35,7 +35,10 @@ impl TrailStore for SqliteStore {
             notifications.into_iter().map(|row| row.into_notification(action)).collect::<StoreResult<Vec<_>>>()?;
         let listed_by = ids(notifications.iter().map(|notification| notification.id.0));
         let suppressions = suppressions(&mut snapshot, &user, limit).await.map_err(failed(action))?;
+        let (links, doubted_at) = entity::trail(&mut snapshot, &user, limit).await.map_err(failed(action))?;
         Ok(Trail {
+            links,
+            doubted_at,
             last_check: last_check.map(|row| row.into_last_check(action)).transpose()?,
             accounts: accounts(&mut snapshot, &user, limit).await.map_err(failed(action))?,
             observations: observed(&mut snapshot, &user, limit).await.map_err(failed(action))?,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use url::Url;
 
-use super::digest::apps_page;
+use super::digest;
 use super::id::{IncidentId, NotificationId, UserId};
 use super::incident::Incident;
 use super::token::{Grant, Keyring, Subject, expiry};
@@ -36,7 +36,7 @@ impl Buttons {
     #[must_use]
     pub fn button(&self, written: Written, user: &UserId, incident: &Incident) -> String {
         match self {
-            Self::App(template) => apps_page(template, user, &incident.slot.toolkit),
+            Self::App(template) => digest::fill(template, user, &incident.slot.toolkit),
             Self::Ours(links) => links.reconnect(written, incident.id).into(),
         }
     }
@@ -100,6 +100,13 @@ impl Links {
     pub fn outcome(&self, subject: Subject, now: DateTime<Utc>) -> Url {
         let lifetime = TimeDelta::from_std(self.lifetime).unwrap_or(TimeDelta::days(36_500));
         self.page("c", Grant::Outcome(subject), now + lifetime)
+    }
+
+    /// The button of somebody who came back in vain at `now`.
+    #[must_use]
+    pub fn retry(&self, subject: Subject, now: DateTime<Utc>) -> Url {
+        let lifetime = TimeDelta::from_std(self.lifetime).unwrap_or(TimeDelta::days(36_500));
+        self.page("r", Grant::Reconnect(subject), now + lifetime)
     }
 
     fn page(&self, page: &str, grant: Grant, expires_at: DateTime<Utc>) -> Url {
