@@ -15,10 +15,12 @@ use crate::adapters::mailer::Mailer;
 use crate::adapters::queue::{self, WorkerSpec};
 use crate::adapters::store::{self, ConnectError};
 use crate::adapters::users::UsersSource;
+use crate::audit::entity::{Entities, EntityParts};
 use crate::audit::{Auditor, Desk, Guard, Names, Outbox, Reconnect};
 use crate::config::{Config, NotifyMode};
 use crate::domain::alert::Telling;
 use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::connection::ReconnectPage;
 use crate::domain::job::Lane;
 use crate::domain::mail_links::{Buttons, Links};
 use crate::domain::notification::hold;
@@ -102,6 +104,34 @@ impl App {
         Ok(Arc::new(UsersSource::connect(&self.config.users, &self.config.database.url)?))
     }
 
+    /// Handles of single users.
+    ///
+    /// # Errors
+    /// No key of composio is set, or it cannot be sent.
+    pub fn entities(&self) -> anyhow::Result<Entities> {
+        let composio = Composio::new(self.config.composio.clone(), Arc::clone(&self.clock))?;
+        Ok(self.entities_over(&composio))
+    }
+
+    /// The same, over a client that others use too.
+    pub fn entities_over(&self, composio: &Composio) -> Entities {
+        Entities::new(EntityParts {
+            auditor: self.auditor(composio),
+            composio: composio.clone(),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            outbox: self.outbox(),
+            reconnect_page: ReconnectPage(self.config.notify.reconnect_url.clone()),
+            request_timeout: self.config.composio.timeout,
+        })
+    }
+
+    fn auditor(&self, composio: &Composio) -> Auditor {
+        let hold_all = self.config.notify.mode == NotifyMode::Hold;
+        let policy = self.config.policy.clone();
+        Auditor::new(composio.clone(), Arc::clone(&self.store), policy, Arc::clone(&self.clock), hold_all)
+    }
+
     /// Runs these stages until told to stop; they finish what is in flight, unless told harder.
     ///
     /// # Errors
@@ -112,8 +142,7 @@ impl App {
         let users = self.users()?;
         let hold_all = self.config.notify.mode == NotifyMode::Hold;
         let policy = self.config.policy.clone();
-        let auditor =
-            Auditor::new(composio.clone(), Arc::clone(&self.store), policy.clone(), Arc::clone(&self.clock), hold_all);
+        let auditor = self.auditor(&composio);
         if roles.contains(&Role::Http)
             && let Some(listener) = self.public_listener(&composio, &auditor, &users).await?
         {

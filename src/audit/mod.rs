@@ -1,6 +1,8 @@
 //! Use cases that several stages need: looking at a user and recording what was seen, judging whether too much broke at
-//! once, connecting again what broke, telling why somebody was mailed, naming apps, and handing jobs over.
+//! once, connecting again what broke, telling why somebody was mailed, naming apps, handing jobs over, and everything that an app
+//! does for one user.
 
+pub mod entity;
 pub mod explain;
 mod guard;
 mod job;

@@ -301,7 +301,10 @@ impl Reconnect {
             callback_url: Some(back.clone()),
             alias,
         };
-        self.leading(self.composio.create_link(&request).await?)
+        let link = self.leading(self.composio.create_link(&request).await?)?;
+        // A link that was made for somebody else would put this person's account into another's hands.
+        self.composio.account(&wish.user, &link.account).await?;
+        Ok(link)
     }
 
     /// A person is sent there: nothing but https will do, unless all of it runs on this machine.

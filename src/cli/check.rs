@@ -21,7 +21,7 @@ use crate::domain::id::{CheckId, UserId};
 use crate::domain::job::{Job, Lane};
 use crate::domain::port::{CheckOutcome, LastCheck};
 use crate::domain::sweep::Check;
-use crate::domain::verdict::{SlotVerdict, Verdict, assess};
+use crate::domain::verdict::{SlotVerdict, Verdict};
 
 /// How often it is looked whether the checks are done.
 const LOOK: Duration = Duration::from_millis(150);
@@ -206,13 +206,11 @@ async fn reports(app: &App, users: &[UserId], known: Option<&BTreeSet<UserId>>) 
         let mut histories = app.store.history(page).await?;
         for user in page {
             let history: History = histories.remove(user).unwrap_or_default();
-            let listed: Vec<_> =
-                history.accounts.iter().filter(|known| known.gone_at.is_none()).map(|k| k.account.clone()).collect();
             reports.push(UserReport {
                 user: user.clone(),
                 known: known.map(|known| known.contains(user)),
                 check: app.store.last_check(user).await?,
-                connections: assess(&listed, &history),
+                connections: history.verdicts(),
             });
         }
     }

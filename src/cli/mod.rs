@@ -13,6 +13,7 @@ mod mail_test;
 mod notifications;
 mod pause;
 mod policy;
+mod report;
 mod run;
 mod show;
 mod simulate;
@@ -22,6 +23,7 @@ mod sweep;
 mod user;
 mod users;
 mod wait;
+mod webhooks;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -137,6 +139,8 @@ enum Command {
     Queue(dead::QueueArgs),
     Alerts(alerts::AlertsArgs),
     Policy(policy::PolicyArgs),
+    Report(report::ReportArgs),
+    Webhooks(webhooks::WebhooksArgs),
     User(user::UserArgs),
     Users(users::UsersArgs),
     Migrate(users::MigrateArgs),
@@ -205,6 +209,8 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Suppressions(args) => suppressions::suppressions(&args, &config).await,
         Command::Queue(args) => dead::queue(&args, &config).await,
         Command::Alerts(args) => alerts::alerts(&args, &config).await,
+        Command::Report(args) => report::report(&args, &config).await,
+        Command::Webhooks(args) => webhooks::webhooks(&args, &config).await,
         Command::Policy(args) => policy::policy(&args, &config).await,
         Command::User(args) => user::user(&args, &config).await,
         Command::Users(args) => users::users(&args, &config).await,

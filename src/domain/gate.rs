@@ -118,6 +118,8 @@ pub enum Unseen {
     Doubted,
     /// Composio says something that this version does not know.
     UnknownStatus,
+    /// The auditor's own database cannot be read or written.
+    StoreUnavailable,
 }
 
 /// Which way an unknown goes, for who must have a yes or a no.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::account::Account;
 use super::id::{AccountId, SweepId};
 use super::incident::Incident;
+use super::verdict::{SlotVerdict, assess};
 
 /// An account as the store keeps it: the last observation, and what was ever true of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,18 @@ impl History {
     #[must_use]
     pub fn account(&self, id: &AccountId) -> Option<&KnownAccount> {
         self.accounts.iter().find(|known| &known.account.id == id)
+    }
+
+    /// The accounts that were listed when the user was last observed.
+    #[must_use]
+    pub fn listed(&self) -> Vec<Account> {
+        self.accounts.iter().filter(|known| known.gone_at.is_none()).map(|known| known.account.clone()).collect()
+    }
+
+    /// What an audit says of them.
+    #[must_use]
+    pub fn verdicts(&self) -> Vec<SlotVerdict> {
+        assess(&self.listed(), self)
     }
 
     /// The incidents that are open.

@@ -30,6 +30,8 @@ pub(super) struct Account {
     pub(super) updated: DateTime<Utc>,
     pub(super) is_disabled: bool,
     pub(super) is_shared: bool,
+    /// The user signed in at the app as somebody else than usual.
+    pub(super) is_another: bool,
     /// Where the consent page is, while there is one.
     pub(super) redirect_url: Option<String>,
 }
@@ -134,6 +136,12 @@ impl Account {
         }
     }
 
+    /// "Connected as…": as whom the user signed in at the app.
+    fn display_name(&self) -> String {
+        let who: String = self.owner.chars().filter(char::is_ascii_alphanumeric).collect();
+        format!("{}{}@{}.example", who.to_lowercase(), if self.is_another { "+other" } else { "" }, self.slug())
+    }
+
     /// `state.val`: what it holds depends on the status; secrets are planted wherever there ever was a credential.
     pub(super) fn val(&self, masking: Masking) -> Value {
         let mut val = json!({ "status": self.status, "base_url": "https://api.example.com" });
@@ -145,6 +153,7 @@ impl Account {
             if self.scheme == "API_KEY" {
                 fields.insert("generic_api_key".to_owned(), secret("key", "sk-"));
             } else {
+                fields.insert("displayName".to_owned(), json!(self.display_name()));
                 fields.insert("access_token".to_owned(), secret("access", "ya29."));
                 fields.insert("refresh_token".to_owned(), secret("refresh", "1//0"));
                 fields.insert("token_type".to_owned(), json!("Bearer"));

@@ -68,6 +68,31 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, 4301, "Toolkit_ToolkitNotFound", message)
     }
 
+    pub(super) fn no_tool(slug: &str) -> Self {
+        let message = format!("Tool \"{slug}\" not found");
+        Self::new(StatusCode::NOT_FOUND, 2401, "Tool_ToolNotFound", message)
+    }
+
+    pub(super) fn execute_without_account(id: &str) -> Self {
+        let message = format!("No connected account found for {id}");
+        Self::new(StatusCode::NOT_FOUND, 1810, "ActionExecute_ConnectedAccountNotFound", message)
+    }
+
+    pub(super) fn not_their_account(id: &str) -> Self {
+        let message = format!("Connected account {id} does not belong to the user");
+        Self::new(StatusCode::BAD_REQUEST, 1812, "ActionExecute_ConnectedAccountEntityIdMismatch", message)
+    }
+
+    pub(super) fn account_expired(id: &str) -> Self {
+        let message = format!("Connected account {id} is in EXPIRED state");
+        Self::new(StatusCode::GONE, 1820, "ActionExecute_ConnectedAccountExpired", message)
+    }
+
+    pub(super) fn invalid_state(id: &str, status: &str) -> Self {
+        let message = format!("Invalid state of the connected account {id}: {status}");
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, 422, "HTTP_UnprocessableEntity", message)
+    }
+
     pub(super) fn no_route(path: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, 404, "HTTP_NotFound", format!("Route {path} not found"))
     }

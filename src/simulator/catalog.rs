@@ -39,6 +39,32 @@ pub(super) const CONFIGS: u8 = 3;
 /// The auth config of every toolkit that the operator has switched off.
 pub(super) const DISABLED_CONFIG: u8 = 2;
 
+/// Which of its auth configs the project has of an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shelf {
+    /// All: one that Composio manages, one of its own, and one that is disabled.
+    #[default]
+    All,
+    /// The one that Composio manages.
+    One,
+    /// The one that is disabled.
+    Disabled,
+    /// None.
+    Empty,
+}
+
+impl Shelf {
+    /// The configs that are there.
+    pub(super) fn configs(self) -> &'static [u8] {
+        match self {
+            Self::All => &[0, 1, DISABLED_CONFIG],
+            Self::One => &[0],
+            Self::Disabled => &[DISABLED_CONFIG],
+            Self::Empty => &[],
+        }
+    }
+}
+
 /// The app a row stands for. Rows count apps from zero per user; each user's count starts somewhere else.
 pub(super) fn app_at(position: usize) -> App {
     APPS[position % APPS.len()]

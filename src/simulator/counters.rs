@@ -27,6 +27,8 @@ pub struct Counters {
     pub faults: u64,
     /// How many lists named each user in `user_ids`.
     pub lists_by_user: BTreeMap<UserId, u64>,
+    /// How often a tool ran with each account.
+    pub executed_by_account: BTreeMap<String, u64>,
     /// The longest request target seen, in bytes.
     pub longest_target: usize,
 }

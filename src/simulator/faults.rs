@@ -69,6 +69,16 @@ pub enum Lie {
     WrongTotal,
     /// The first page is given as the only one, though `total_items` says otherwise.
     TruncateList,
+    /// A list of a user's accounts is that of somebody else, who is named in its rows.
+    OthersList,
+    /// One account, asked for by its id, comes back as somebody else's.
+    OthersAccount,
+    /// A link is minted for somebody else than was named.
+    OthersLink,
+    /// A tool is refused, as the account that was named counts as somebody else's.
+    OthersTool,
+    /// No account is made under an alias (409): another has it already.
+    AliasTaken,
     /// Where there is no next page, `next_cursor` is missing instead of null.
     AbsentCursor,
 }

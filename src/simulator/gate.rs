@@ -13,6 +13,7 @@ use futures::stream;
 
 use super::Inner;
 use super::answer::{Refusal, text_answer};
+use super::asked::Asked;
 use super::chance;
 use super::connection::Scissors;
 use super::faults::{FaultKind, Faults, KeyState};
@@ -37,6 +38,7 @@ pub(super) async fn pass(
     let _in_flight = inner.tally.begin(format!("{} {}", request.method(), endpoint(path)), target);
     let id = chance::uuid(number, "request").to_string();
     request.extensions_mut().insert(RequestId(id.clone()));
+    let request = if inner.options.record { note(&inner, request).await } else { request };
     inner.world.tick(inner.now());
     inner.delay(inner.options.latency.draw(number)).await;
 
@@ -45,6 +47,19 @@ pub(super) async fn pass(
     let status = if scissors.is_cut() { 0 } else { answer.status().as_u16() };
     inner.tally.count(|counters| *counters.by_status.entry(status).or_default() += 1);
     answer
+}
+
+/// Keeps what is asked; the request goes on as it came.
+async fn note(inner: &Inner, request: Request) -> Request {
+    let (parts, body) = request.into_parts();
+    let bytes = to_bytes(body, LARGEST_BODY).await.unwrap_or_default();
+    inner.record.note(Asked {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        body: serde_json::from_slice(&bytes).ok(),
+    });
+    Request::from_parts(parts, Body::from(bytes))
 }
 
 async fn answer(
@@ -142,6 +157,7 @@ fn check_key(inner: &Inner, state: KeyState, request: &Request) -> Option<Refusa
     let what = match endpoint(request.uri().path()).split('/').nth(1) {
         Some("toolkits") => "toolkits",
         Some("auth_configs") => "auth configs",
+        Some("tools") => "tools",
         _ => "connected accounts",
     };
     match state {
@@ -157,8 +173,11 @@ fn check_key(inner: &Inner, state: KeyState, request: &Request) -> Option<Refusa
 /// A path without its version and with its ids left out: `/connected_accounts/{id}/status`.
 pub(super) fn endpoint(path: &str) -> String {
     let rest = path.strip_prefix("/api/v3.1").or_else(|| path.strip_prefix("/api/v3")).unwrap_or(path);
+    let runs = rest.starts_with("/tools/execute/");
     let parts = rest.split('/').enumerate().map(|(place, part)| match (place, part) {
         (2, "link") => part,
+        (2, "execute") if runs => part,
+        (3, _) if runs => "{id}",
         (2, _) => "{id}",
         _ => part,
     });
@@ -174,5 +193,7 @@ mod tests {
         assert_eq!(endpoint("/api/v3.1/connected_accounts"), "/connected_accounts");
         assert_eq!(endpoint("/api/v3/connected_accounts/ca_1/status"), "/connected_accounts/{id}/status");
         assert_eq!(endpoint("/api/v3/connected_accounts/link"), "/connected_accounts/link");
+        assert_eq!(endpoint("/api/v3.1/tools/SLACK_SEND_MESSAGE"), "/tools/{id}");
+        assert_eq!(endpoint("/api/v3.1/tools/execute/SLACK_SEND_MESSAGE"), "/tools/execute/{id}");
     }
 }

@@ -52,7 +52,7 @@ enum Types {
 }
 
 /// The values of a repeated, comma-joined parameter; `None` where it is not given, or given empty.
-fn values(pairs: &[(String, String)], name: &str) -> Option<Vec<String>> {
+pub(super) fn values(pairs: &[(String, String)], name: &str) -> Option<Vec<String>> {
     let indexed = format!("{name}[]");
     let values: Vec<String> = pairs
         .iter()
@@ -181,20 +181,23 @@ fn whole(limit: f64) -> usize {
     whole
 }
 
-fn read_cursor(text: &str) -> Option<(usize, usize)> {
+pub(super) fn read_cursor(text: &str) -> Option<(usize, usize)> {
     let plain = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
     let (page, limit) = plain.split_once(':')?;
     let (page, limit) = (page.parse().ok()?, limit.parse().ok()?);
     (page >= 1 && limit >= 1).then_some((page, limit))
 }
 
-fn cursor(page: usize, limit: usize) -> String {
+pub(super) fn cursor(page: usize, limit: usize) -> String {
     STANDARD.encode(format!("{page}:{limit}"))
 }
 
 /// The body of the answer to a list.
 pub(super) fn answer(world: &World, query: Query, size: PageSize, faults: &Faults) -> String {
-    let query = if faults.tells(Lie::IgnoreFilters) { query.without_filters() } else { query };
+    let mut query = if faults.tells(Lie::IgnoreFilters) { query.without_filters() } else { query };
+    if let (true, Some(asked)) = (faults.tells(Lie::OthersList), &query.user_ids) {
+        query.user_ids = Some(world.somebody_else(asked).into_iter().collect());
+    }
     let (page, asked) = match query.cursor {
         Some((page, limit)) => (page, query.limit.unwrap_or(limit)),
         None => (1, query.limit.unwrap_or(size.default)),
@@ -255,6 +258,7 @@ fn foreign_row(world: &World, query: &Query) -> Account {
         updated: anchor,
         is_disabled: false,
         is_shared: false,
+        is_another: false,
         redirect_url: None,
     }
 }

@@ -8,7 +8,8 @@
 //!  connection   TCP that can be cut
 //!  gate         count · delay · limit · key · fault          faults  limit  counters
 //!  routes       the endpoints        consent  the hosted page        control  /__sim
-//!  list         filters, order, pages
+//!  webhooks     where events are sent, and sending them
+//!  list         filters, order, pages      tools  what is run with an account      asked  what was asked
 //!  world        what has happened since                      truth   who should be mailed
 //!  population   users and accounts, computed from a seed     persona the kinds of users, with the truth beside them
 //! ```
@@ -18,6 +19,7 @@
 
 mod account;
 mod answer;
+mod asked;
 mod catalog;
 mod chance;
 mod connection;
@@ -31,9 +33,12 @@ mod list;
 mod persona;
 mod population;
 mod routes;
+mod tools;
 mod truth;
+mod webhooks;
 mod world;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -46,6 +51,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use account::PLANTED;
+pub use asked::Asked;
+pub use catalog::Shelf;
 pub use counters::Counters;
 pub use faults::{FaultKind, Faults, KeyState, Lie, Masking};
 pub use limit::RateLimit;
@@ -101,6 +108,12 @@ pub struct SimulatorOptions {
     pub rate_limit: RateLimit,
     /// What is wrong from the start.
     pub faults: Faults,
+    /// Which auth configs the project has of every app.
+    pub shelf: Shelf,
+    /// Of which apps it has others, by slug.
+    pub shelves: BTreeMap<String, Shelf>,
+    /// Keep every request, for [`Simulator::asked`].
+    pub record: bool,
 }
 
 impl Default for SimulatorOptions {
@@ -114,11 +127,18 @@ impl Default for SimulatorOptions {
             latency: Latency::default(),
             rate_limit: RateLimit::default(),
             faults: Faults::default(),
+            shelf: Shelf::default(),
+            shelves: BTreeMap::new(),
+            record: false,
         }
     }
 }
 
 impl SimulatorOptions {
+    fn shelf(&self, slug: &str) -> Shelf {
+        self.shelves.get(slug).copied().unwrap_or(self.shelf)
+    }
+
     fn page_size(&self) -> PageSize {
         PageSize { default: self.page_default.max(1), cap: self.page_cap.max(1) }
     }
@@ -144,10 +164,13 @@ struct Inner {
     faults: RwLock<Faults>,
     tally: Arc<Tally>,
     limiter: Limiter,
+    record: asked::Record,
     requests: AtomicU64,
     now: Now,
     url: String,
     stop: CancellationToken,
+    hooks: webhooks::Hooks,
+    tasks: TaskTracker,
 }
 
 impl Inner {
@@ -182,12 +205,16 @@ impl Inner {
         self.world.heal_user(user, self.now())
     }
 
-    fn break_some(&self, count: usize) -> Vec<UserId> {
-        self.world.break_some(count, self.now(), |user| self.tally.was_asked_for(user))
+    fn break_some(self: &Arc<Self>, count: usize) -> Vec<UserId> {
+        let broken = self.world.break_some(count, self.now(), |user| self.tally.was_asked_for(user));
+        broken.iter().for_each(|(_, account)| webhooks::tell_expired(self, account));
+        broken.into_iter().map(|(user, _)| user).collect()
     }
 
-    fn break_user(&self, user: &UserId) -> bool {
-        self.world.break_user(user, self.now(), |user| self.tally.was_asked_for(user))
+    fn break_user(self: &Arc<Self>, user: &UserId) -> bool {
+        let broken = self.world.break_user(user, self.now(), |user| self.tally.was_asked_for(user));
+        broken.iter().for_each(|account| webhooks::tell_expired(self, account));
+        broken.is_some()
     }
 }
 
@@ -214,15 +241,18 @@ impl Simulator {
             faults: RwLock::new(options.faults.clone()),
             tally: Arc::new(Tally::default()),
             limiter: Limiter::new(options.rate_limit),
+            record: asked::Record::default(),
             requests: AtomicU64::new(0),
             now,
             url: format!("http://{address}"),
             stop: stop.clone(),
+            hooks: webhooks::Hooks::default(),
+            tasks: TaskTracker::new(),
             options,
         });
         let router = routes::api(&inner).merge(consent::pages(&inner)).merge(control::routes(&inner));
         let service = router.into_make_service_with_connect_info::<Scissors>();
-        let tasks = TaskTracker::new();
+        let tasks = inner.tasks.clone();
         tasks.spawn(async move {
             // Serving ends with the token; axum gives no other end to report.
             let _ =
@@ -262,9 +292,15 @@ impl Simulator {
         self.inner.tally.read()
     }
 
+    /// What it was asked so far, request by request; empty unless [`SimulatorOptions::record`] is set.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.inner.record.read()
+    }
+
     /// Counts from zero again.
     pub fn reset_counters(&self) {
         self.inner.tally.reset();
+        self.inner.record.reset();
     }
 
     /// What is wrong at the moment.

@@ -263,6 +263,7 @@ impl Population {
             updated,
             is_disabled: template.is_disabled,
             is_shared: template.owner != Owner::Me,
+            is_another: false,
             redirect_url: None,
         }
     }

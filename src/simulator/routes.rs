@@ -18,6 +18,8 @@ use super::faults::Lie;
 use super::gate::{self, RequestId};
 use super::list::{self, Query};
 use super::persona::{BY_USER, Reason};
+use super::tools;
+use super::webhooks;
 use super::world::{Connect, Link};
 use crate::domain::id::UserId;
 
@@ -35,6 +37,10 @@ pub(super) fn api(inner: &Arc<Inner>) -> Router {
         .route("/toolkits", get(list_toolkits))
         .route("/toolkits/{slug}", get(get_toolkit))
         .route("/auth_configs", get(list_auth_configs))
+        .route("/tools", get(tools::list_tools))
+        .route("/tools/{slug}", get(tools::get_tool))
+        .route("/tools/execute/{slug}", post(tools::execute))
+        .merge(webhooks::routes())
         .fallback(no_route)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(inner), gate::pass));
     Router::new().nest("/api/v3", endpoints.clone()).nest("/api/v3.1", endpoints).with_state(Arc::clone(inner))
@@ -58,13 +64,16 @@ async fn list_accounts(State(inner): Sim, Extension(id): Id, RawQuery(text): Raw
     text_answer(StatusCode::OK, "application/json; charset=utf-8", body)
 }
 
-fn look(inner: &Inner) -> Look {
+pub(super) fn look(inner: &Inner) -> Look {
     let faults = inner.faults();
     Look { masking: faults.masking, user_id: !faults.tells(Lie::DropUserId) }
 }
 
 async fn get_account(State(inner): Sim, Extension(id): Id, Path(account): Path<String>) -> Response<Body> {
-    let Some(found) = inner.world.find(&account) else { return Refusal::no_account(&account).answer(&id.0) };
+    let Some(mut found) = inner.world.find(&account) else { return Refusal::no_account(&account).answer(&id.0) };
+    if inner.faults().tells(Lie::OthersAccount) {
+        found.owner = inner.world.somebody_else(&[found.owner]).unwrap_or_default();
+    }
     let mut body = serde_json::to_value(found.json(look(&inner))).unwrap_or_default();
     if let Some(fields) = body.as_object_mut() {
         fields.insert("params".to_owned(), json!({}));
@@ -93,13 +102,22 @@ fn read<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Refusal> {
 }
 
 /// Makes an account for an auth config that exists and is enabled, with a link to complete it.
-fn connect(inner: &Inner, body: LinkBody) -> Result<(Account, Link), Refusal> {
+fn connect(inner: &Inner, mut body: LinkBody) -> Result<(Account, Link), Refusal> {
     if body.user_id.is_empty() {
         return Err(Refusal::bad_request("user_id: must not be empty"));
+    }
+    if inner.faults().tells(Lie::AliasTaken) && body.alias.is_some() {
+        return Err(Refusal::conflict("A connected account with this alias already exists"));
     }
     let Some((app, config)) = catalog::auth_config(&body.auth_config_id) else {
         return Err(Refusal::no_auth_config(&body.auth_config_id));
     };
+    if !inner.options.shelf(catalog::app_at(app).slug).configs().contains(&config) {
+        return Err(Refusal::no_auth_config(&body.auth_config_id));
+    }
+    if inner.faults().tells(Lie::OthersLink) {
+        body.user_id = inner.world.somebody_else(&[body.user_id]).unwrap_or_default();
+    }
     if config == catalog::DISABLED_CONFIG {
         return Err(Refusal::bad_request("Auth config is disabled"));
     }
@@ -232,7 +250,7 @@ async fn list_toolkits() -> Response<Body> {
     json_answer(StatusCode::OK, &page(&items))
 }
 
-async fn list_auth_configs(RawQuery(query): RawQuery) -> Response<Body> {
+async fn list_auth_configs(State(inner): Sim, RawQuery(query): RawQuery) -> Response<Body> {
     let slugs: Vec<String> = list::pairs(query.as_deref())
         .into_iter()
         .filter(|(name, _)| name == "toolkit_slug")
@@ -242,7 +260,10 @@ async fn list_auth_configs(RawQuery(query): RawQuery) -> Response<Body> {
     let items: Vec<Value> = catalog::APPS
         .iter()
         .filter(|app| wanted(app.slug))
-        .flat_map(|app| (0..catalog::CONFIGS).map(|config| catalog::auth_config_json(*app, config)))
+        .flat_map(|app| {
+            let configs = inner.options.shelf(app.slug).configs();
+            configs.iter().map(|config| catalog::auth_config_json(*app, *config))
+        })
         .collect();
     json_answer(StatusCode::OK, &page(&items))
 }

@@ -14,7 +14,7 @@ use super::population::Population;
 use super::truth::{Due, Truth};
 use crate::domain::id::UserId;
 
-pub(super) use change::{Connect, Link};
+pub(super) use change::{Connect, Consent, Link};
 
 /// What became of an account of the population.
 #[derive(Debug)]
@@ -164,6 +164,20 @@ impl World {
                 state.put(account);
             }
         }
+    }
+
+    /// The newest account of a user and an app that works.
+    pub(super) fn newest_of(&self, user: &str, app: &str) -> Option<Account> {
+        let state = self.read();
+        let rows = state.visible_to(&self.population, user).into_iter().map(|account| state.shown(account));
+        rows.filter(|row| row.slug() == app && row.status == "ACTIVE" && !row.is_disabled).max_by_key(|row| row.created)
+    }
+
+    /// The first user of the population who has accounts and is none of these.
+    pub(super) fn somebody_else(&self, than: &[String]) -> Option<String> {
+        let users = (0..self.population.spec().users).filter_map(|number| self.population.id(number));
+        let mut others = users.filter(|user| !than.iter().any(|one| one == user.as_str()));
+        others.find(|user| !self.population.visible_to(user.as_str()).is_empty()).map(|user| user.as_str().to_owned())
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Account> {

@@ -15,6 +15,7 @@ mod migrations;
 mod notifier;
 mod pipeline;
 mod python_sdk;
+mod public;
 mod queue;
 mod scheduler;
 mod shutdown;

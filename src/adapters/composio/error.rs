@@ -78,8 +78,10 @@ pub enum ComposioError {
 /// What a refusal means for the caller (`composio-api.md` §3 and §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// 404: there is no such account, auth config, app or tool.
+    /// 404: there is no such auth config, app or tool.
     NotFound,
+    /// Code 1810 or 606: there is no such account.
+    NoAccount,
     /// 409: there is one already, or it is being worked on.
     Conflict,
     /// 410, or code 1820: the account has expired.
@@ -98,7 +100,8 @@ impl Refusal {
         match (code, slug, status) {
             (Some(1820), _, _) | (_, "ActionExecute_ConnectedAccountExpired", _) => Self::Expired,
             (Some(1812), _, _) | (_, "ActionExecute_ConnectedAccountEntityIdMismatch", _) => Self::NotTheirs,
-            (Some(1810), _, _) | (_, "ActionExecute_ConnectedAccountNotFound", _) => Self::NotFound,
+            (Some(1810 | 606), _, _)
+            | (_, "ActionExecute_ConnectedAccountNotFound" | "ConnectedAccount_ResourceNotFound", _) => Self::NoAccount,
             (_, _, 404) => Self::NotFound,
             (_, _, 409) => Self::Conflict,
             (_, _, 410) => Self::Expired,
@@ -156,8 +159,9 @@ mod tests {
     #[case(410, Some(1820), "ActionExecute_ConnectedAccountExpired", Refusal::Expired)]
     #[case(410, None, "no detail", Refusal::Expired)]
     #[case(400, Some(1820), "no detail", Refusal::Expired)]
-    #[case(404, Some(1810), "ActionExecute_ConnectedAccountNotFound", Refusal::NotFound)]
-    #[case(404, Some(606), "ConnectedAccount_ResourceNotFound", Refusal::NotFound)]
+    #[case(404, Some(1810), "ActionExecute_ConnectedAccountNotFound", Refusal::NoAccount)]
+    #[case(404, Some(606), "ConnectedAccount_ResourceNotFound", Refusal::NoAccount)]
+    #[case(404, Some(607), "AuthConfig_ResourceNotFound", Refusal::NotFound)]
     #[case(400, Some(1812), "ActionExecute_ConnectedAccountEntityIdMismatch", Refusal::NotTheirs)]
     #[case(409, Some(409), "HTTP_Conflict", Refusal::Conflict)]
     #[case(422, None, "no detail", Refusal::InvalidState)]
