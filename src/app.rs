@@ -299,7 +299,7 @@ impl App {
 /// They would lead nowhere.
 pub fn buttons(config: &Config) -> anyhow::Result<Buttons> {
     Ok(match links(config) {
-        Some(links) => Buttons::Ours(links),
+        Some(links) => Buttons::Ours(Box::new(links)),
         None => Buttons::App(config.notify.reconnect_url.clone().context("notify.reconnect_url is not set")?),
     })
 }

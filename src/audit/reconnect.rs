@@ -262,7 +262,7 @@ impl Reconnect {
             match self.store.reserve_link(&wish, now).await? {
                 Reserved::Won(id) => return self.mint(&wish, id, Subject { incident: incident.id, ..subject }).await,
                 Reserved::Made(kept) => {
-                    return Ok(self.leading(kept.good(now).ok_or(ReconnectError::Busy)?)?.url);
+                    return Ok(Self::leading(kept.good(now).ok_or(ReconnectError::Busy)?)?.url);
                 }
                 Reserved::Busy(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(LOOK).await,
                 Reserved::Busy(_) | Reserved::Lost(_) | Reserved::Other => return Err(ReconnectError::Busy),
@@ -274,7 +274,9 @@ impl Reconnect {
         let back = self.links.outcome(subject, self.clock.now());
         let made = match self.ask(wish, &back, wish.alias.clone()).await {
             // The old account still has that name. Without it the new one takes its place all the same.
-            Err(ReconnectError::Composio(error)) if error.refusal() == Some(Refusal::Conflict) && wish.alias.is_some() => {
+            Err(ReconnectError::Composio(error))
+                if error.refusal() == Some(Refusal::Conflict) && wish.alias.is_some() =>
+            {
                 self.ask(wish, &back, None).await
             }
             made => made,
@@ -301,14 +303,14 @@ impl Reconnect {
             callback_url: Some(back.clone()),
             alias,
         };
-        let link = self.leading(self.composio.create_link(&request).await?)?;
+        let link = Self::leading(self.composio.create_link(&request).await?)?;
         // A link that was made for somebody else would put this person's account into another's hands.
         self.composio.account(&wish.user, &link.account).await?;
         Ok(link)
     }
 
     /// A person is sent there: nothing but https will do, unless all of it runs on this machine.
-    fn leading(&self, link: Link) -> Result<Link, ReconnectError> {
+    fn leading(link: Link) -> Result<Link, ReconnectError> {
         let near = |url: &Url| match url.host() {
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => address.is_loopback(),
@@ -327,9 +329,8 @@ impl Reconnect {
         let Ok(seen) = self.auditor.look(user, Urgency::Now).await else { return false };
         let working = seen.accounts.iter().filter(|one| one.works() && one.toolkit() == &incident.slot.toolkit);
         let newest = working.filter(|one| one.id != incident.account).max_by_key(|one| one.created_at);
-        let both = newest.and_then(|newest| {
-            Some((seen.identities.get(&incident.account)?, seen.identities.get(&newest.id)?))
-        });
+        let both =
+            newest.and_then(|newest| Some((seen.identities.get(&incident.account)?, seen.identities.get(&newest.id)?)));
         both.is_some_and(|(before, now)| before != now)
     }
 }

@@ -66,7 +66,7 @@ pub(super) async fn preview(args: &PreviewArgs, config: &Config) -> Outcome {
     let now = SystemClock.now();
     let preview = Preview {
         buttons: match app::links(config) {
-            Some(links) => Buttons::Ours(links),
+            Some(links) => Buttons::Ours(Box::new(links)),
             None => Buttons::App(notify.reconnect_url.clone().unwrap_or_else(|| RECONNECT_URL.to_owned())),
         },
         mailer: Mailer::for_preview(&notify, &config.mail)?,
@@ -156,7 +156,8 @@ impl Preview {
             let text = format!("Subject: {}\n\n{}", page.subject, page.text);
             write(&folder.join(format!("{name}.html")), page.html.as_bytes()).await?;
             write(&folder.join(format!("{name}.txt")), text.as_bytes()).await?;
-            write(&folder.join(format!("{name}.eml")), self.mailer.compose_with(digest, stop.as_ref())?.bytes()).await?;
+            write(&folder.join(format!("{name}.eml")), self.mailer.compose_with(digest, stop.as_ref())?.bytes())
+                .await?;
         }
         say!("{} written to {}", count(digests.len() as u64, "mail", "mails"), folder.display());
         Ok(())
@@ -171,7 +172,8 @@ impl Preview {
         };
         let address = recipient.email.as_ref().ok().map(AddressHash::of);
         let mut situation = store.situation(user, address.as_ref(), None, now).await?;
-        let held = situation.open.iter_mut().filter(|standing| !matches!(standing.hold, None | Some(Hold::Discarded(_))));
+        let held =
+            situation.open.iter_mut().filter(|standing| !matches!(standing.hold, None | Some(Hold::Discarded(_))));
         if held.map(|standing| standing.hold = None).count() > 0 {
             hint!("some of it is held; this is what it says once it is released: see `explain`");
         }

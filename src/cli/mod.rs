@@ -185,7 +185,7 @@ async fn dispatch(cli: Cli) -> Exit {
         Command::Demo(args) => demo::demo(&args).await,
         Command::Simulator(args) => simulate::simulate(&args).await,
         command => match load(&cli.global) {
-            Ok(config) => with_config(command, config, &cli.global).await,
+            Ok(config) => Box::pin(with_config(command, config, &cli.global)).await,
             Err(exit) => return exit,
         },
     };

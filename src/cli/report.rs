@@ -80,7 +80,8 @@ fn print(report: &Report) {
     if report.reconnects.is_empty() {
         say!("no mail has left since {since} (UTC)");
     } else {
-        let within = WITHIN_DAYS.map(|days| if days == 1 { "within a day".to_owned() } else { format!("within {days} days") });
+        let within =
+            WITHIN_DAYS.map(|days| if days == 1 { "within a day".to_owned() } else { format!("within {days} days") });
         let [one, three, seven] = &within;
         let heads = ["app", "mail", "template", "mailed", "clicked", one, three, seven];
         let mut table = Table::new(heads).numbers(&[3, 4, 5, 6, 7]);

@@ -55,13 +55,13 @@ struct ShowArgs {
 ///
 /// If the project has a subscription already, it is shown and left as it is, unless --replace says otherwise: whoever listens there hears
 /// nothing any more. The secret is written to a new file that nobody else can read, and nowhere else; give its path to
-/// composio.webhook_secrets_file, then restart the workers with the role http.
+/// `composio.webhook_secrets_file`, then restart the workers with the role http.
 ///
 /// Exit code 2: there is another subscription, and nothing was changed.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  connection-auditor -c auditor.toml webhooks subscribe --secret-file /run/secrets/composio_webhook_secrets
+  connection-auditor -c auditor.toml webhooks subscribe --secret-file secret
   connection-auditor -c auditor.toml webhooks subscribe --secret-file new-secret --replace")]
 struct SubscribeArgs {
     /// The file that is to hold the secret; it must not exist yet
@@ -157,12 +157,7 @@ fn tell(there: &Subscription) {
     );
 }
 
-async fn subscribe(
-    args: &SubscribeArgs,
-    composio: &Composio,
-    there: Option<Subscription>,
-    config: &Config,
-) -> Outcome {
+async fn subscribe(args: &SubscribeArgs, composio: &Composio, there: Option<Subscription>, config: &Config) -> Outcome {
     let Some(endpoint) = endpoint(config) else {
         bail!("http.public.url is not set: it says where the internet reaches the role http")
     };
@@ -201,7 +196,9 @@ async fn subscribe(
 }
 
 async fn rotate(args: &RotateArgs, composio: &Composio, there: Option<Subscription>) -> Outcome {
-    let Some(there) = there else { bail!("the project has no webhook subscription: make one with `webhooks subscribe`") };
+    let Some(there) = there else {
+        bail!("the project has no webhook subscription: make one with `webhooks subscribe`")
+    };
     if args.secret_file.exists() {
         bail!("{} exists already: nothing was changed", args.secret_file.display());
     }

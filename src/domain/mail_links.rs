@@ -28,7 +28,7 @@ pub enum Buttons {
     /// To the app's own page: a template with `{toolkit}` and `{user_id}`.
     App(String),
     /// To pages of ours, where connecting begins only once somebody asks for it.
-    Ours(Links),
+    Ours(Box<Links>),
 }
 
 impl Buttons {

@@ -92,7 +92,10 @@ impl Grant {
 
 /// The keys that tokens are signed with, the newest first. Cheap to clone.
 #[derive(Clone)]
-pub struct Keyring(Vec<Key>);
+pub struct Keyring {
+    newest: Key,
+    older: Vec<Key>,
+}
 
 #[derive(Clone)]
 struct Key {
@@ -104,7 +107,7 @@ struct Key {
 /// Shows no key.
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keyring({} keys)", self.0.len())
+        write!(f, "Keyring({} keys)", 1 + self.older.len())
     }
 }
 
@@ -112,14 +115,14 @@ impl Keyring {
     /// A ring of these secrets, the newest first; none without a secret.
     #[must_use]
     pub fn new(secrets: &[SecretString]) -> Option<Self> {
-        let keys: Vec<Key> = secrets.iter().map(|secret| Key::new(secret.expose_secret().as_bytes())).collect();
-        (!keys.is_empty()).then_some(Self(keys))
+        let mut keys = secrets.iter().map(|secret| Key::new(secret.expose_secret().as_bytes()));
+        Some(Self { newest: keys.next()?, older: keys.collect() })
     }
 
     /// A token, signed with the newest key; good until then, to the second.
     #[must_use]
     pub fn sign(&self, grant: Grant, expires_at: DateTime<Utc>) -> String {
-        let key = self.0.first().expect("a ring has a key");
+        let key = &self.newest;
         let (mail, about) = grant.ids();
         let seconds = u64::try_from(expires_at.timestamp()).unwrap_or_default().to_be_bytes();
         let mut token = Vec::with_capacity(BODY + SIGNATURE);
@@ -146,7 +149,8 @@ impl Keyring {
         let (body, signature) = bytes.split_at_checked(BODY).ok_or(Refused::Forged)?;
         let body: &[u8; BODY] = body.try_into().map_err(|_| Refused::Forged)?;
         let [version, k0, k1, k2, k3, purpose, e0, e1, e2, e3, e4, e5, ids @ ..] = body;
-        let key = self.0.iter().find(|key| key.id == [*k0, *k1, *k2, *k3]).ok_or(Refused::Forged)?;
+        let mut keys = std::iter::once(&self.newest).chain(&self.older);
+        let key = keys.find(|key| key.id == [*k0, *k1, *k2, *k3]).ok_or(Refused::Forged)?;
         // In constant time; and nothing of the body is believed before.
         key.mac.clone().chain_update(body).verify_truncated_left(signature).map_err(|_| Refused::Forged)?;
         let (mail, about) = ids.split_at_checked(16).ok_or(Refused::Forged)?;

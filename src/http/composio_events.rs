@@ -91,7 +91,11 @@ async fn take(
 
 fn not_stored(error: &StoreError) -> Problem {
     tracing::warn!(event = "composio_events.not_stored", %error);
-    if error.is_permanent() { Problem::internal() } else { Problem::unavailable("it could not be stored; send it again") }
+    if error.is_permanent() {
+        Problem::internal()
+    } else {
+        Problem::unavailable("it could not be stored; send it again")
+    }
 }
 
 impl Intake {
@@ -124,7 +128,11 @@ impl Intake {
         };
         tracing::info!(event = "composio_events.taken", delivery = id, kind = ?delivery.kind, user = ?delivery.user, outcome);
         if is_alarm && delivery.user.is_none() {
-            tracing::warn!(event = "composio_events.nobody", delivery = id, "it names no user, and no account that is known");
+            tracing::warn!(
+                event = "composio_events.nobody",
+                delivery = id,
+                "it names no user, and no account that is known"
+            );
         }
         let Some(check) = check.filter(|_| is_new) else { return Ok((outcome, None)) };
         for user in &check.users {

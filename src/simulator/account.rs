@@ -14,6 +14,15 @@ use super::persona::Reason;
 /// What every planted secret contains; a log that contains it has leaked a body.
 pub const PLANTED: &str = "PLANTED-0c4f9e21";
 
+/// As whom a user signed in at the app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SignedIn {
+    /// As they always did.
+    AsUsual,
+    /// As somebody else.
+    AsAnother,
+}
+
 /// One connected account.
 #[derive(Debug, Clone)]
 pub(super) struct Account {
@@ -30,8 +39,7 @@ pub(super) struct Account {
     pub(super) updated: DateTime<Utc>,
     pub(super) is_disabled: bool,
     pub(super) is_shared: bool,
-    /// The user signed in at the app as somebody else than usual.
-    pub(super) is_another: bool,
+    pub(super) signed_in: SignedIn,
     /// Where the consent page is, while there is one.
     pub(super) redirect_url: Option<String>,
 }
@@ -139,7 +147,12 @@ impl Account {
     /// "Connected as…": as whom the user signed in at the app.
     fn display_name(&self) -> String {
         let who: String = self.owner.chars().filter(char::is_ascii_alphanumeric).collect();
-        format!("{}{}@{}.example", who.to_lowercase(), if self.is_another { "+other" } else { "" }, self.slug())
+        format!(
+            "{}{}@{}.example",
+            who.to_lowercase(),
+            if self.signed_in == SignedIn::AsAnother { "+other" } else { "" },
+            self.slug()
+        )
     }
 
     /// `state.val`: what it holds depends on the status; secrets are planted wherever there ever was a credential.

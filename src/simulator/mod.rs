@@ -207,13 +207,17 @@ impl Inner {
 
     fn break_some(self: &Arc<Self>, count: usize) -> Vec<UserId> {
         let broken = self.world.break_some(count, self.now(), |user| self.tally.was_asked_for(user));
-        broken.iter().for_each(|(_, account)| webhooks::tell_expired(self, account));
+        for (_, account) in &broken {
+            webhooks::tell_expired(self, account);
+        }
         broken.into_iter().map(|(user, _)| user).collect()
     }
 
     fn break_user(self: &Arc<Self>, user: &UserId) -> bool {
         let broken = self.world.break_user(user, self.now(), |user| self.tally.was_asked_for(user));
-        broken.iter().for_each(|account| webhooks::tell_expired(self, account));
+        if let Some(account) = &broken {
+            webhooks::tell_expired(self, account);
+        }
         broken.is_some()
     }
 }

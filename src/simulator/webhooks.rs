@@ -31,11 +31,8 @@ use super::gate::RequestId;
 /// The event of an account whose authorization died.
 const EXPIRED: &str = "composio.connected_account.expired";
 /// All there are.
-const EVENTS: [(&str, &[&str]); 3] = [
-    ("composio.trigger.message", &["V1", "V2", "V3"]),
-    (EXPIRED, &["V3"]),
-    ("composio.trigger.disabled", &["V3"]),
-];
+const EVENTS: [(&str, &[&str]); 3] =
+    [("composio.trigger.message", &["V1", "V2", "V3"]), (EXPIRED, &["V3"]), ("composio.trigger.disabled", &["V3"])];
 /// How often an event is delivered until it is taken, and the first wait between two tries.
 const TRIES: u32 = 5;
 /// See [`TRIES`].
@@ -137,7 +134,8 @@ fn wanted(body: &Bytes) -> Result<Wanted, Refusal> {
 
 async fn list(State(inner): Sim) -> Response<Body> {
     let items: Vec<Value> = inner.hooks.with(|hooks| hooks.subscription.iter().map(|one| one.json(false)).collect());
-    let body = json!({ "items": items, "next_cursor": null, "total_pages": 1, "current_page": 1, "total_items": items.len() });
+    let body =
+        json!({ "items": items, "next_cursor": null, "total_pages": 1, "current_page": 1, "total_items": items.len() });
     json_answer(StatusCode::OK, &body)
 }
 

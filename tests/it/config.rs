@@ -104,7 +104,10 @@ fn what_the_example_shows_commented_out_is_valid() {
         .replace("/run/secrets/alerts_webhook_secret", &secret("signing", &format!("whsec_{}", "A".repeat(32))))
         .replace("/run/secrets/alerts_slack_url", &secret("slack", "https://b.example/hook"))
         .replace("/run/secrets/mail_events_secret", &secret("events", "hunter2-hunter2-hunter2"))
-        .replace("/run/secrets/token_keys", &secret("tokens", "the-newer-key-0123456789-0123456789\n\nthe-older-key-0123456789-0123456789\n"))
+        .replace(
+            "/run/secrets/token_keys",
+            &secret("tokens", "the-newer-key-0123456789-0123456789\n\nthe-older-key-0123456789-0123456789\n"),
+        )
         .replace("/run/secrets/composio_webhook_secrets", &secret("hooks", "whsec_newer\r\nwhsec_older\r\n"))
         // This one is no secret, and has no twin.
         .replace("[http.public]", "[http.public]\nurl = \"https://c.example\"");

@@ -50,13 +50,9 @@ pub enum NotSigned {
 ///
 /// # Errors
 /// [`NotSigned`]; the time that the comparison takes tells nothing of the secrets.
-pub fn verify(
-    signed: Signed<'_>,
-    body: &[u8],
-    secrets: &[SecretString],
-    now: DateTime<Utc>,
-) -> Result<(), NotSigned> {
-    let is_id = !signed.id.is_empty() && signed.id.len() <= LONGEST_ID && signed.id.bytes().all(|b| b.is_ascii_graphic());
+pub fn verify(signed: Signed<'_>, body: &[u8], secrets: &[SecretString], now: DateTime<Utc>) -> Result<(), NotSigned> {
+    let is_id =
+        !signed.id.is_empty() && signed.id.len() <= LONGEST_ID && signed.id.bytes().all(|b| b.is_ascii_graphic());
     let seconds: i64 = signed.timestamp.parse().map_err(|_| NotSigned::Malformed)?;
     let sent_at = DateTime::from_timestamp(seconds, 0).filter(|_| is_id).ok_or(NotSigned::Malformed)?;
     let whole = now.timestamp() - sent_at.timestamp();
@@ -76,9 +72,7 @@ pub fn verify(
             mac.chain_update(head).chain_update(body)
         });
         // All are compared, so that the time does not tell which one it was.
-        candidates.iter().fold(false, |found, one| {
-            mac.clone().is_some_and(|mac| mac.verify_slice(one).is_ok()) | found
-        })
+        candidates.iter().fold(false, |found, one| mac.clone().is_some_and(|mac| mac.verify_slice(one).is_ok()) | found)
     };
     let found = secrets.iter().fold(false, |found, secret| is_made_with(secret) | found);
     if found { Ok(()) } else { Err(NotSigned::Wrong) }

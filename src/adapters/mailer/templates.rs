@@ -268,7 +268,7 @@ impl Voice {
         let digest = names.filter_map(|name| contents.get(name)).fold(Sha256::new(), |digest, content| {
             digest.chain_update((content.len() as u64).to_be_bytes()).chain_update(content)
         });
-        let print = digest.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let print = digest.finalize().iter().take(4).fold(String::new(), |print, byte| print + &format!("{byte:02x}"));
         Self { print, ..self }
     }
 

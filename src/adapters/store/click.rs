@@ -9,9 +9,7 @@ use sqlx::types::Json;
 use super::row::{At, Id, IncidentRow, rows};
 use crate::domain::id::{AccountId, CheckId, IncidentId, NotificationId, Toolkit, UserId};
 use crate::domain::incident::Incident;
-use crate::domain::port::{
-    Click, Coverage, Delivery, Mailed, Reconnects, StoreResult, WITHIN_DAYS, Within,
-};
+use crate::domain::port::{Click, Coverage, Delivery, Mailed, Reconnects, StoreResult, WITHIN_DAYS, Within};
 use crate::domain::stage::Stage;
 
 /// When [`WITHIN_DAYS`] ago was: the parameters of `reconnects`.

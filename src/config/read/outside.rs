@@ -41,7 +41,10 @@ fn signing_key(text: &str) -> Result<(), String> {
 fn token_key(text: &str) -> Result<(), String> {
     match text.len() {
         32..=1_024 if text.chars().all(|c| c.is_ascii_graphic()) => Ok(()),
-        _ => Err("expected keys of 32 to 1024 visible ASCII characters; make one with `openssl rand -base64 32`".to_owned()),
+        _ => {
+            Err("expected keys of 32 to 1024 visible ASCII characters; make one with `openssl rand -base64 32`"
+                .to_owned())
+        }
     }
 }
 

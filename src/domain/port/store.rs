@@ -1,8 +1,8 @@
 //! What can go wrong with the store, and all of it as one.
 
 use super::{
-    AlertStore, CheckStore, ClickStore, DeadJobStore, DeliveryStore, EntityStore, GuardStore, NotificationStore, OutboxStore,
-    ReportStore, SuppressionStore, SweepStore, TrailStore,
+    AlertStore, CheckStore, ClickStore, DeadJobStore, DeliveryStore, EntityStore, GuardStore, NotificationStore,
+    OutboxStore, ReportStore, SuppressionStore, SweepStore, TrailStore,
 };
 
 /// The store could not do what it was asked.

@@ -22,14 +22,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Extension;
 use axum::http::HeaderMap;
-use axum::response::Response;
 use secrecy::SecretString;
 use url::Url;
 
 pub(in crate::http) use self::visitor::Peer;
 
 use self::page::{Frame, Language, Notice};
-use self::visitor::Bounds;
+use self::visitor::{Bounds, TooOften};
 use super::composio_events::{self, Intake};
 use super::{bounded, mail_events};
 use crate::audit::{Outbox, Reconnect};
@@ -129,23 +128,42 @@ impl Pages {
     }
 
     /// What a token grants, to a visitor who does not come too often.
-    async fn admit(&self, visit: &Visit<'_>, token: &str) -> Result<Grant, Response> {
-        self.bounds.visit(visit.address).map_err(|wait| visit.frame.too_often(wait))?;
-        let grant = self.reconnect.links.keys().read(token, self.clock.now()).map_err(|refused| {
-            visit.frame.notice(match refused {
-                Refused::Forged => Notice::Unknown,
-                Refused::Expired => Notice::Expired,
-            })
+    fn admit(&self, visit: &Visit<'_>, token: &str) -> Result<Grant, Stopped> {
+        self.bounds.visit(visit.address)?;
+        let grant = self.reconnect.links.keys().read(token, self.clock.now()).map_err(|refused| match refused {
+            Refused::Forged => Notice::Unknown,
+            Refused::Expired => Notice::Expired,
         })?;
-        self.bounds.open(grant).map_err(|wait| visit.frame.too_often(wait))?;
+        self.bounds.open(grant)?;
         Ok(grant)
     }
 
     /// Whether a form may be carried out: it is ours, and not sent too often.
-    fn may_act(&self, visit: &Visit<'_>, headers: &HeaderMap, grant: Grant) -> Result<(), Response> {
+    fn may_act(&self, headers: &HeaderMap, grant: Grant) -> Result<(), Stopped> {
         if !visitor::is_ours(headers, self.reconnect.links.url()) {
-            return Err(visit.frame.notice(Notice::Foreign));
+            return Err(Notice::Foreign.into());
         }
-        self.bounds.act(grant).map_err(|wait| visit.frame.too_often(wait))
+        Ok(self.bounds.act(grant)?)
+    }
+}
+
+/// Why a visitor gets no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    /// This is said instead.
+    Notice(Notice),
+    /// They come too often.
+    TooOften(TooOften),
+}
+
+impl From<Notice> for Stopped {
+    fn from(notice: Notice) -> Self {
+        Self::Notice(notice)
+    }
+}
+
+impl From<TooOften> for Stopped {
+    fn from(wait: TooOften) -> Self {
+        Self::TooOften(wait)
     }
 }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::Stopped;
 use super::visitor::TooOften;
 
 const CSS: &str = include_str!("pages/page.css");
@@ -153,7 +154,7 @@ pub(super) struct Refresh {
 pub(super) struct Stop {
     pub(super) apps: Vec<StopApp>,
     pub(super) stopped_all: bool,
-    pub(super) snoozed_until: Option<Day>,
+    pub(super) snoozed_until: Option<Until>,
 }
 
 /// One app that mails are about.
@@ -166,7 +167,7 @@ pub(super) struct StopApp {
 
 /// A day, its month in the language of the page.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Day {
+pub(super) struct Until {
     pub(super) day: u32,
     pub(super) month: String,
     pub(super) year: i32,
@@ -215,7 +216,14 @@ impl Frame<'_> {
         answer
     }
 
-    pub(super) fn too_often(&self, wait: TooOften) -> Response {
+    pub(super) fn stopped(&self, stopped: Stopped) -> Response {
+        match stopped {
+            Stopped::Notice(notice) => self.notice(notice),
+            Stopped::TooOften(wait) => self.too_often(wait),
+        }
+    }
+
+    fn too_often(&self, wait: TooOften) -> Response {
         let mut answer = self.notice(Notice::TooOften);
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.0.as_secs().saturating_add(1)));
         answer
@@ -326,8 +334,12 @@ mod tests {
                 for (stopped_all, stopped, snoozed) in [(false, false, false), (false, true, true), (true, true, false)]
                 {
                     let app = StopApp { slug: "x".to_owned(), name: "<i>".to_owned(), stopped };
-                    let day = Day { day: 1, month: "May".to_owned(), year: 2027 };
-                    pages.push(frame.stop(&Stop { apps: vec![app], stopped_all, snoozed_until: snoozed.then_some(day) }));
+                    let day = Until { day: 1, month: "May".to_owned(), year: 2027 };
+                    pages.push(frame.stop(&Stop {
+                        apps: vec![app],
+                        stopped_all,
+                        snoozed_until: snoozed.then_some(day),
+                    }));
                 }
                 for page in pages {
                     let policy = page.headers()[header::CONTENT_SECURITY_POLICY].to_str().expect("text").to_owned();

@@ -21,7 +21,7 @@ use url::form_urlencoded;
 
 use super::page::{About, Connection, Frame, Notice, Refresh};
 use super::visitor::Peer;
-use super::{Pages, Visit};
+use super::{Pages, Stopped, Visit};
 use crate::audit::{Begin, Names, Outcome, Stand};
 use crate::domain::incident::Incident;
 use crate::domain::port::StoreResult;
@@ -44,13 +44,13 @@ pub(super) fn routes(pages: Arc<Pages>) -> Router {
 
 impl Pages {
     /// The subject of a token of this purpose, if the visitor may go on.
-    async fn subject(&self, visit: &Visit<'_>, token: &str, purpose: Purpose) -> Result<(Subject, Grant), Response> {
-        let grant = self.admit(visit, token).await?;
+    fn subject(&self, visit: &Visit<'_>, token: &str, purpose: Purpose) -> Result<(Subject, Grant), Stopped> {
+        let grant = self.admit(visit, token)?;
         match (grant, purpose) {
             (Grant::Reconnect(subject), Purpose::Reconnect) | (Grant::Outcome(subject), Purpose::Outcome) => {
                 Ok((subject, grant))
             }
-            _ => Err(visit.frame.notice(Notice::Unknown)),
+            _ => Err(Notice::Unknown.into()),
         }
     }
 
@@ -66,7 +66,8 @@ impl Pages {
         let toolkit = &incident.slot.toolkit;
         let mut names = Names::stored(self.store.as_ref(), [toolkit.clone()].into()).await?;
         let app = names.remove(toolkit).unwrap_or_else(|| toolkit.to_string());
-        let initial = app.chars().find(|c| c.is_alphanumeric()).map_or_else(|| "•".into(), |c| c.to_uppercase().collect());
+        let initial =
+            app.chars().find(|c| c.is_alphanumeric()).map_or_else(|| "•".into(), |c| c.to_uppercase().collect());
         // What may be an address is nobody's business who has nothing but the link.
         let alias = incident.slot.alias.clone().filter(|alias| !alias.contains('@') && alias.chars().count() <= 60);
         Ok(Connection { page, kind: incident.kind.as_str(), app, initial, alias, refresh: None, retry: None })
@@ -106,9 +107,9 @@ pub(super) fn see_other(to: &str) -> Response {
 
 async fn show(State(pages): Site, from: From, headers: HeaderMap, Path(token): Path<String>) -> Response {
     let visit = pages.visit(from, &headers);
-    let (subject, _) = match pages.subject(&visit, &token, Purpose::Reconnect).await {
+    let (subject, _) = match pages.subject(&visit, &token, Purpose::Reconnect) {
         Ok(subject) => subject,
-        Err(refused) => return refused,
+        Err(stopped) => return visit.frame.stopped(stopped),
     };
     let visit = pages.in_language_of(visit, &headers, subject.mail).await;
     match pages.reconnect.stand(subject).await {
@@ -119,13 +120,13 @@ async fn show(State(pages): Site, from: From, headers: HeaderMap, Path(token): P
 
 async fn begin(State(pages): Site, from: From, headers: HeaderMap, Path(token): Path<String>) -> Response {
     let visit = pages.visit(from, &headers);
-    let (subject, grant) = match pages.subject(&visit, &token, Purpose::Reconnect).await {
+    let (subject, grant) = match pages.subject(&visit, &token, Purpose::Reconnect) {
         Ok(subject) => subject,
-        Err(refused) => return refused,
+        Err(stopped) => return visit.frame.stopped(stopped),
     };
     let visit = pages.in_language_of(visit, &headers, subject.mail).await;
-    if let Err(refused) = pages.may_act(&visit, &headers, grant) {
-        return refused;
+    if let Err(stopped) = pages.may_act(&headers, grant) {
+        return visit.frame.stopped(stopped);
     }
     match pages.reconnect.begin(subject).await {
         Ok(Begin::Go(url)) => see_other(url.expose_secret()),
@@ -143,9 +144,9 @@ async fn come_back(
     RawQuery(query): RawQuery,
 ) -> Response {
     let visit = pages.visit(from, &headers);
-    let (subject, _) = match pages.subject(&visit, &token, Purpose::Outcome).await {
+    let (subject, _) = match pages.subject(&visit, &token, Purpose::Outcome) {
         Ok(subject) => subject,
-        Err(refused) => return refused,
+        Err(stopped) => return visit.frame.stopped(stopped),
     };
     let visit = pages.in_language_of(visit, &headers, subject.mail).await;
     let asked = Asked::read(query.as_deref());
@@ -184,12 +185,12 @@ async fn come_back(
 
 async fn look_again(State(pages): Site, from: From, headers: HeaderMap, Path(token): Path<String>) -> Response {
     let visit = pages.visit(from, &headers);
-    let (subject, grant) = match pages.subject(&visit, &token, Purpose::Outcome).await {
+    let (subject, grant) = match pages.subject(&visit, &token, Purpose::Outcome) {
         Ok(subject) => subject,
-        Err(refused) => return refused,
+        Err(stopped) => return visit.frame.stopped(stopped),
     };
-    if let Err(refused) = pages.may_act(&visit, &headers, grant) {
-        return refused;
+    if let Err(stopped) = pages.may_act(&headers, grant) {
+        return visit.frame.stopped(stopped);
     }
     match pages.reconnect.returned(subject).await {
         Ok(()) => see_other(&format!("./{token}")),

@@ -17,10 +17,10 @@ use chrono::{DateTime, Datelike, Locale, TimeDelta, Utc};
 use url::form_urlencoded;
 use uuid::Uuid;
 
-use super::page::{Day, Language, Notice, Stop, StopApp};
+use super::page::{Language, Notice, Stop, StopApp, Until};
 use super::reconnect::see_other;
 use super::visitor::Peer;
-use super::{Pages, Visit};
+use super::{Pages, Stopped, Visit};
 use crate::audit::Names;
 use crate::domain::clock::to_micros;
 use crate::domain::id::{NotificationId, SuppressionId, Toolkit};
@@ -62,7 +62,8 @@ impl Choice {
         if kind.trim().to_ascii_lowercase().starts_with("multipart/form-data") {
             let body = String::from_utf8_lossy(body);
             let mut parts = body.split("\r\n--");
-            let says = |part: &str| part.contains("name=\"List-Unsubscribe\"") && part.trim_end().ends_with("One-Click");
+            let says =
+                |part: &str| part.contains("name=\"List-Unsubscribe\"") && part.trim_end().ends_with("One-Click");
             return parts.any(says).then_some(Self::OneClick);
         }
         let mut asked = None;
@@ -87,15 +88,15 @@ impl Choice {
 
 impl Pages {
     /// The mail of a token, and whom it went to.
-    async fn mail(&self, visit: &Visit<'_>, token: &str) -> Result<(NotificationId, Mailed, Grant), Response> {
-        let grant = self.admit(visit, token).await?;
-        let Grant::Unsubscribe(id) = grant else { return Err(visit.frame.notice(Notice::Unknown)) };
+    async fn mail(&self, visit: &Visit<'_>, token: &str) -> Result<(NotificationId, Mailed, Grant), Stopped> {
+        let grant = self.admit(visit, token)?;
+        let Grant::Unsubscribe(id) = grant else { return Err(Notice::Unknown.into()) };
         match self.store.mailed(id).await {
             Ok(Some(mailed)) => Ok((id, mailed, grant)),
-            Ok(None) => Err(visit.frame.notice(Notice::Forgotten)),
+            Ok(None) => Err(Notice::Forgotten.into()),
             Err(error) => {
                 tracing::warn!(event = "page.unavailable", %error);
-                Err(visit.frame.notice(Notice::Unavailable))
+                Err(Notice::Unavailable.into())
             }
         }
     }
@@ -109,18 +110,14 @@ impl Pages {
             .into_iter()
             .filter(|one| matches!(one.kind, SuppressionKind::OptOut | SuppressionKind::Snooze))
             .collect();
-        let named: BTreeSet<Toolkit> = mailed.toolkits.iter().cloned().collect();
-        let names = Names::stored(self.store.as_ref(), named).await?;
+        let toolkits: BTreeSet<Toolkit> = mailed.toolkits.iter().cloned().collect();
+        let names = Names::stored(self.store.as_ref(), toolkits).await?;
         let stopped = |toolkit: &Toolkit| {
             wishes.iter().any(|one| one.kind == SuppressionKind::OptOut && one.toolkit.as_ref() == Some(toolkit))
         };
         let mut apps: Vec<StopApp> = names
             .iter()
-            .map(|(toolkit, name)| StopApp {
-                slug: toolkit.to_string(),
-                name: name.clone(),
-                stopped: stopped(toolkit),
-            })
+            .map(|(toolkit, name)| StopApp { slug: toolkit.to_string(), name: name.clone(), stopped: stopped(toolkit) })
             .collect();
         apps.sort_by_cached_key(|app| app.name.to_lowercase());
         let snoozed = wishes.iter().filter(|one| one.toolkit.is_none() && one.kind == SuppressionKind::Snooze);
@@ -167,19 +164,19 @@ impl Pages {
 }
 
 /// The day of an instant, in UTC: what a reader is told is no promise of an hour.
-fn day(at: DateTime<Utc>, language: Language) -> Day {
+fn day(at: DateTime<Utc>, language: Language) -> Until {
     let locale = match language {
         Language::English => Locale::en_GB,
         Language::German => Locale::de_DE,
     };
-    Day { day: at.day(), month: at.format_localized("%B", locale).to_string(), year: at.year() }
+    Until { day: at.day(), month: at.format_localized("%B", locale).to_string(), year: at.year() }
 }
 
 async fn show(State(pages): Site, from: From, headers: HeaderMap, Path(token): Path<String>) -> Response {
     let visit = pages.visit(from, &headers);
     let (id, mailed, _) = match pages.mail(&visit, &token).await {
         Ok(mail) => mail,
-        Err(refused) => return refused,
+        Err(stopped) => return visit.frame.stopped(stopped),
     };
     let visit = pages.in_language_of(visit, &headers, id).await;
     match pages.choices(&mailed, visit.frame.language).await {
@@ -201,14 +198,14 @@ async fn choose(
     let visit = pages.visit(from, &headers);
     let (_, mailed, grant) = match pages.mail(&visit, &token).await {
         Ok(mail) => mail,
-        Err(refused) => return refused,
+        Err(stopped) => return visit.frame.stopped(stopped),
     };
     let Some(choice) = Choice::read(&headers, &body) else { return see_other(&format!("./{token}")) };
     // Mail programs show their readers their own page, and send the click from wherever they are.
     if choice != Choice::OneClick
-        && let Err(refused) = pages.may_act(&visit, &headers, grant)
+        && let Err(stopped) = pages.may_act(&headers, grant)
     {
-        return refused;
+        return visit.frame.stopped(stopped);
     }
     let about = match &choice {
         Choice::Stop(Some(app)) | Choice::Resume(Some(app)) => Some(app),

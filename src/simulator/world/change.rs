@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::World;
 use crate::domain::id::UserId;
-use crate::simulator::account::Account;
+use crate::simulator::account::{Account, SignedIn};
 use crate::simulator::persona::{Breaks, CALLBACK_FAILED, Email, IdStyle, Kind, PERMANENT, Reason};
 use crate::simulator::population::{account_id, due};
 use crate::simulator::{catalog, chance};
@@ -66,7 +66,7 @@ impl World {
             updated: now,
             is_disabled: false,
             is_shared: false,
-            is_another: false,
+            signed_in: SignedIn::AsUsual,
             redirect_url: None,
         };
         let (account, link) = self.give_link(&mut state, account, base, connect.callback_url, now);
@@ -121,7 +121,7 @@ impl World {
         state.links.remove(&link.token);
         let Some(mut account) = state.find(&self.population, &link.account) else { return };
         account.redirect_url = None;
-        account.is_another = consent == Consent::Another;
+        account.signed_in = if consent == Consent::Another { SignedIn::AsAnother } else { SignedIn::AsUsual };
         account.updated = now;
         (account.status, account.reason) =
             if is_granted { ("ACTIVE", Reason::Null) } else { ("FAILED", Reason::Text(CALLBACK_FAILED)) };

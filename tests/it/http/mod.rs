@@ -42,7 +42,8 @@ impl Door {
     async fn on(database: Database, secret: Option<&str>, folder: tempfile::TempDir) -> Self {
         store::migrate(&database).await.expect("an empty database can be migrated");
         let store = store::connect(&database).await.expect("a migrated database opens");
-        let queue = Queue { url: format!("sqlite:{}", folder.path().join("queue").display()).into(), ..Queue::default() };
+        let queue =
+            Queue { url: format!("sqlite:{}", folder.path().join("queue").display()).into(), ..Queue::default() };
         let queue = queue::connect(&queue).await.expect("the queue opens");
         let router = public::router(public::Public {
             store: Arc::clone(&store),

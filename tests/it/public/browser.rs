@@ -3,7 +3,9 @@
 
 use chrono::TimeDelta;
 use connection_auditor::domain::clock::{Clock, SystemClock};
+use connection_auditor::domain::id::SuppressionId;
 use connection_auditor::domain::incident::Resolution;
+use connection_auditor::domain::suppression::{Suppression, SuppressionKind, Whom};
 use connection_auditor::domain::token::Grant;
 use fantoccini::Locator;
 
@@ -32,7 +34,8 @@ async fn from_the_mail_to_connected_in_a_browser_and_no_reminder_follows() {
     let (_folder, mail) = mail_file(&letter);
     browser.go(&mail).await;
     let app = site.get(letter.button()).await.heading().trim_start_matches("Reconnect ").to_owned();
-    browser.press(&format!("Reconnect {app}")).await;
+    // The mail is in the language of its reader, the page in that of the browser.
+    browser.follow(letter.button()).await;
     browser.heading(&format!("Reconnect {app}")).await;
     assert_eq!(site.world.simulator.counters().links_minted, 0);
     browser.press(&format!("Reconnect {app}")).await;
@@ -95,12 +98,22 @@ async fn every_page_fits_narrow_and_wide_windows_light_and_dark() {
         visit("looking", &outcome).await;
         visit("still-looking", &format!("{outcome}?n=20")).await;
         site.world.swept().await;
-        for (form, name) in [("do=snooze", "stop-snoozed"), ("do=stop", "stopped")] {
-            site.post_form(&letter.stop, form).await;
+        for (kind, name) in [(SuppressionKind::Snooze, "stop-snoozed"), (SuppressionKind::OptOut, "stopped")] {
+            let now = SystemClock.now();
+            let wish = Suppression {
+                id: SuppressionId(uuid::Uuid::now_v7()),
+                whom: Whom::User(user.clone()),
+                kind,
+                toolkit: None,
+                until: (kind == SuppressionKind::Snooze).then(|| now + TimeDelta::days(30)),
+                source: "test".to_owned(),
+                detail: None,
+                created_at: now,
+            };
+            site.world.store.suppress(&wish).await.expect("kept");
             visit(name, &letter.stop).await;
+            site.world.store.lift(&wish.whom, Some(kind), None, SystemClock.now()).await.expect("lifted");
         }
-        site.post_form(&letter.stop, "do=resume").await;
-        site.post_form(&letter.stop, "do=wake").await;
         browser.close().await;
     }
 }

@@ -75,8 +75,11 @@ impl Door {
     async fn send(&self, id: &str, seconds: i64, secret: &str, body: impl Into<Vec<u8>>) -> (StatusCode, Value) {
         let body = body.into();
         let signature = sign(secret, id, seconds, &body);
-        self.raw(&[("webhook-id", id), ("webhook-timestamp", &seconds.to_string()), ("webhook-signature", &signature)], body)
-            .await
+        self.raw(
+            &[("webhook-id", id), ("webhook-timestamp", &seconds.to_string()), ("webhook-signature", &signature)],
+            body,
+        )
+        .await
     }
 
     async fn raw(&self, headers: &[(&str, &str)], body: Vec<u8>) -> (StatusCode, Value) {
@@ -160,11 +163,27 @@ async fn what_composio_did_not_sign_just_now_is_refused_and_leaves_nothing() {
     // Taken once, and sent again when its time is over.
     let (seconds, signature) = (now() - 299, sign(SECRET, "msg_-299", now() - 302, body.as_bytes()));
     for headers in [
-        [("webhook-id", "msg_-299"), ("webhook-timestamp", (now() - 302).to_string().as_str()), ("webhook-signature", signature.as_str())],
+        [
+            ("webhook-id", "msg_-299"),
+            ("webhook-timestamp", (now() - 302).to_string().as_str()),
+            ("webhook-signature", signature.as_str()),
+        ],
         [("webhook-id", "msg_7"), ("webhook-timestamp", &seconds.to_string()), ("webhook-signature", "v1,AAAA")],
-        [("webhook-id", "msg_7"), ("webhook-timestamp", &seconds.to_string()), ("webhook-signature", &sign("another secret", "msg_7", seconds, body.as_bytes()))],
-        [("webhook-id", "msg_8"), ("webhook-timestamp", &seconds.to_string()), ("webhook-signature", &sign(SECRET, "msg_7", seconds, body.as_bytes()))],
-        [("webhook-id", "msg_7"), ("webhook-timestamp", &seconds.to_string()), ("webhook-signature", &sign(SECRET, "msg_7", seconds, b"{}"))],
+        [
+            ("webhook-id", "msg_7"),
+            ("webhook-timestamp", &seconds.to_string()),
+            ("webhook-signature", &sign("another secret", "msg_7", seconds, body.as_bytes())),
+        ],
+        [
+            ("webhook-id", "msg_8"),
+            ("webhook-timestamp", &seconds.to_string()),
+            ("webhook-signature", &sign(SECRET, "msg_7", seconds, body.as_bytes())),
+        ],
+        [
+            ("webhook-id", "msg_7"),
+            ("webhook-timestamp", &seconds.to_string()),
+            ("webhook-signature", &sign(SECRET, "msg_7", seconds, b"{}")),
+        ],
     ] {
         assert_eq!(door.raw(&headers, body.clone().into_bytes()).await.0, StatusCode::UNAUTHORIZED, "{headers:?}");
     }
@@ -190,8 +209,12 @@ async fn an_event_of_another_sort_or_about_nobody_is_kept_and_counted_and_starts
         ("msg_2", json!({"type": "composio.trigger.message", "data": {"user_id": "ann"}}), "kept"),
         ("msg_3", json!({"type": "composio.connected_account.expired", "data": {"id": "ca_unknown"}}), "kept"),
         ("msg_4", json!({"type": 7}), "kept"),
-        ("msg_5", json!({"type": "composio.trigger.disabled", "data": {"id": "ti_1", "user_id": "ann",
-            "connected_account_id": "ca_1", "disabled_reason": "connection_expired"}}), "checking"),
+        (
+            "msg_5",
+            json!({"type": "composio.trigger.disabled", "data": {"id": "ti_1", "user_id": "ann",
+            "connected_account_id": "ca_1", "disabled_reason": "connection_expired"}}),
+            "checking",
+        ),
     ] {
         let answer = door.send(id, now(), SECRET, body.to_string()).await;
         assert_eq!(answer, (StatusCode::OK, json!({"outcome": outcome})), "{body}");
@@ -213,7 +236,8 @@ async fn a_connection_that_breaks_is_mailed_about_within_seconds_with_no_sweep()
         let secret = std::fs::read_to_string(&file).expect("the secret").trim().to_owned();
         let said = format!("{subscribed:?}");
         assert!(secret.starts_with("whsec_") && !said.contains(&secret), "{said}");
-        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("it is there").permissions());
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("it is there").permissions());
         assert_eq!(mode & 0o777, 0o600);
         world.set("composio.webhook_secrets_file", &path);
         let again = world.command(&["webhooks", "subscribe", "--secret-file", &format!("{path}-2")]);
@@ -238,7 +262,14 @@ async fn a_connection_that_breaks_is_mailed_about_within_seconds_with_no_sweep()
     site.world.smtp.wait_for(2, Duration::from_secs(10)).await;
     assert!(site.mails().contains_key(&users[1]));
     let coverage = site.world.store.coverage(SystemClock.now() - chrono::TimeDelta::hours(1)).await.expect("counted");
-    assert_eq!(coverage.iter().map(|one| (one.broke, one.told, one.missed)).fold((0, 0, 0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2)), (2, 2, 0));
+    assert_eq!(
+        coverage.iter().map(|one| (one.broke, one.told, one.missed)).fold((0, 0, 0), |a, b| (
+            a.0 + b.0,
+            a.1 + b.1,
+            a.2 + b.2
+        )),
+        (2, 2, 0)
+    );
     let logs = site.world.logs();
     assert!(!logs.contains("whsec_"), "no secret is logged");
 }

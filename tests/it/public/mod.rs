@@ -15,7 +15,7 @@ use connection_auditor::domain::incident::{Incident, Resolution};
 use connection_auditor::domain::mail_links::Links;
 use connection_auditor::domain::token::{Grant, Keyring, Subject};
 use connection_auditor::simulator::Mix;
-use reqwest::header::HeaderMap;
+use reqwest::header::{ACCEPT_LANGUAGE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
 use secrecy::SecretString;
 use sqlx::sqlite::SqliteConnection;
@@ -57,7 +57,9 @@ impl Site {
         world.start_worker();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let policy = reqwest::redirect::Policy::none();
-        let client = reqwest::Client::builder().no_proxy().redirect(policy).build().expect("a client");
+        let english = HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_static("en"))]);
+        let client = reqwest::Client::builder().no_proxy().redirect(policy).default_headers(english);
+        let client = client.build().expect("a client");
         let this = Self { world, url, client };
         this.world
             .until("it listens", LIMIT, || async {
@@ -167,7 +169,8 @@ impl Site {
                 .await
                 .expect("its columns");
             let whole = columns.iter().map(|column| format!("quote({column})")).collect::<Vec<_>>().join(" || '|' || ");
-            let rows = sqlx::query(AssertSqlSafe(format!("SELECT {whole} FROM {table}"))).fetch_all(&mut database).await;
+            let rows =
+                sqlx::query(AssertSqlSafe(format!("SELECT {whole} FROM {table}"))).fetch_all(&mut database).await;
             let mut rows: Vec<String> = rows.expect("its rows").iter().map(|row| row.get(0)).collect();
             rows.sort();
             stored.insert(table, rows);

@@ -51,7 +51,8 @@ pub(super) async fn a_mail_says_to_whom_it_went_and_about_what(db: &Db) {
 }
 
 pub(super) async fn a_click_counts_for_the_mail_that_its_reader_got(db: &Db) {
-    let (ann, bob) = (broke(db, "ann", ("slack", "ac_1"), at(0)).await, broke(db, "bob", ("slack", "ac_1"), at(0)).await);
+    let (ann, bob) =
+        (broke(db, "ann", ("slack", "ac_1"), at(0)).await, broke(db, "bob", ("slack", "ac_1"), at(0)).await);
     let (to_ann, to_bob) = (mail(db, "ann", ann, "en", at(1)).await, mail(db, "bob", bob, "en", at(1)).await);
     for second in [5, 6, 7] {
         db.note_click(Subject { incident: ann, mail: to_ann }, at(second)).await.expect("noted");
@@ -100,7 +101,8 @@ pub(super) async fn reconnections_are_counted_by_app_stage_and_template_once_the
 
 pub(super) async fn a_delivery_is_taken_once_with_its_check(db: &Db) {
     let first = check(&["ann"]);
-    let told = Delivery { check: Some(first.id), ..delivery("msg_1", ACCOUNT_EXPIRED, Some("ann"), Some("ca_1"), at(1)) };
+    let told =
+        Delivery { check: Some(first.id), ..delivery("msg_1", ACCOUNT_EXPIRED, Some("ann"), Some("ca_1"), at(1)) };
     assert!(db.take_delivery(&told, Some(&first)).await.expect("kept"));
     let again = check(&["ann"]);
     let late = Delivery { check: Some(again.id), received_at: at(2), ..told.clone() };

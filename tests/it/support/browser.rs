@@ -89,6 +89,13 @@ impl Browser {
         found.unwrap_or_else(|error| panic!("no button {label:?}: {error}")).click().await.expect("it can be pressed");
     }
 
+    /// Follows the link of the page that leads there.
+    pub(crate) async fn follow(&self, url: &str) {
+        let path = format!("//a[@href='{url}']");
+        let found = self.client.wait().at_most(Duration::from_secs(10)).for_element(Locator::XPath(&path)).await;
+        found.unwrap_or_else(|error| panic!("no such link: {error}")).click().await.expect("it can be followed");
+    }
+
     /// Waits until the page has this heading.
     pub(crate) async fn heading(&self, heading: &str) {
         let path = format!("//h1[normalize-space()=\"{heading}\"]");

@@ -114,10 +114,12 @@ fn what_is_older_or_newer_than_five_minutes_is_refused() {
 
 #[test]
 fn an_event_says_whom_to_look_at_wherever_it_says_so() {
-    let read = |body: &str| Event::read(body.as_bytes()).map(|event| {
-        let text = |id: Option<String>| id.unwrap_or_default();
-        (event.kind, text(event.user.map(|id| id.to_string())), text(event.account.map(|id| id.to_string())))
-    });
+    let read = |body: &str| {
+        Event::read(body.as_bytes()).map(|event| {
+            let text = |id: Option<String>| id.unwrap_or_default();
+            (event.kind, text(event.user.map(|id| id.to_string())), text(event.account.map(|id| id.to_string())))
+        })
+    };
     let said = |kind: &str, user: &str, account: &str| Some((kind.to_owned(), user.to_owned(), account.to_owned()));
     for (body, event) in [
         (
@@ -134,8 +136,10 @@ fn an_event_says_whom_to_look_at_wherever_it_says_so() {
             r#"{"type":"composio.trigger.disabled","data":{"id":"ti_1","connected_account":{"id":"ca_1","user_id":"bob"}}}"#,
             said("composio.trigger.disabled", "bob", "ca_1"),
         ),
-        (r#"{"type":"composio.connected_account.expired","data":{"id":"ca_1","user_id":null}}"#,
-            said("composio.connected_account.expired", "", "ca_1")),
+        (
+            r#"{"type":"composio.connected_account.expired","data":{"id":"ca_1","user_id":null}}"#,
+            said("composio.connected_account.expired", "", "ca_1"),
+        ),
         (r#"{"type":"composio.new.thing","data":"text"}"#, said("composio.new.thing", "", "")),
         (r#"{"type":7,"data":{"id":{},"user_id":[1]}}"#, said("", "", "")),
         (r#"{"trigger_name":"GITHUB_COMMIT","connection_id":"x","payload":{}}"#, said("GITHUB_COMMIT", "", "")),
