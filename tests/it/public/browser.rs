@@ -67,10 +67,10 @@ async fn every_page_fits_narrow_and_wide_windows_light_and_dark() {
     let (user, letter) = mails.first_key_value().expect("a mail");
     let (_, other) = mails.last_key_value().expect("another");
     let now = SystemClock.now();
-    let subject = site.subject(letter.button());
+    let subject = Site::subject(letter.button());
     let outcome = site.links().outcome(subject, now).to_string();
-    let expired = site.page("r", &site.keys().sign(Grant::Reconnect(subject), now - TimeDelta::days(1)));
-    let forgotten = site.page("r", &site.keys().sign(Grant::Reconnect(nobody()), now + TimeDelta::days(1)));
+    let expired = site.page("r", &Site::keys().sign(Grant::Reconnect(subject), now - TimeDelta::days(1)));
+    let forgotten = site.page("r", &Site::keys().sign(Grant::Reconnect(nobody()), now + TimeDelta::days(1)));
     let connected = {
         let link = site.post(other.button()).await.location();
         let back = site.consent(&link, "another").await;

@@ -179,7 +179,7 @@ impl Site {
     }
 
     /// Signs as the worker does.
-    pub(crate) fn keys(&self) -> Keyring {
+    pub(crate) fn keys() -> Keyring {
         Keyring::new(&KEYS.map(SecretString::from)).expect("keys")
     }
 
@@ -189,14 +189,14 @@ impl Site {
     }
 
     /// What a link of the worker is about.
-    pub(crate) fn grant(&self, link: &str) -> Grant {
+    pub(crate) fn grant(link: &str) -> Grant {
         let token = link.rsplit('/').next().expect("a token");
-        self.keys().read(token, SystemClock.now()).expect("it is one of ours")
+        Self::keys().read(token, SystemClock.now()).expect("it is one of ours")
     }
 
     /// The subject of a button.
-    pub(crate) fn subject(&self, button: &str) -> Subject {
-        match self.grant(button) {
+    pub(crate) fn subject(button: &str) -> Subject {
+        match Self::grant(button) {
             Grant::Reconnect(subject) => subject,
             other => panic!("no button: {other:?}"),
         }
@@ -204,7 +204,7 @@ impl Site {
 
     /// Links as the worker makes them.
     pub(crate) fn links(&self) -> Links {
-        Links::new(self.url.parse().expect("a URL"), self.keys(), Duration::from_secs(14 * 86_400))
+        Links::new(self.url.parse().expect("a URL"), Self::keys(), Duration::from_secs(14 * 86_400))
     }
 }
 

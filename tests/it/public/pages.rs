@@ -46,7 +46,7 @@ async fn the_button_leads_to_one_link_however_often_it_is_pressed_and_the_way_ba
     assert_eq!(site.world.simulator.counters().links_minted, 1);
     let clicks = site.world.store.trail(&user, 9).await.expect("read").clicks;
     assert_eq!(clicks.len(), 1);
-    assert_eq!((clicks[0].incident, clicks[0].clicks), (site.subject(mail.button()).incident, 7));
+    assert_eq!((clicks[0].incident, clicks[0].clicks), (Site::subject(mail.button()).incident, 7));
     assert_eq!(site.world.simulator.counters().refresh_calls, 0);
 }
 
@@ -77,10 +77,10 @@ async fn two_hundred_scanners_that_open_every_link_change_nothing_and_mint_nothi
 async fn a_token_is_good_for_what_it_was_made_for_and_for_as_long() {
     let site = Site::mailed(1, BROKEN).await;
     let (_, mail) = site.mail();
-    let subject = site.subject(mail.button());
+    let subject = Site::subject(mail.button());
     let now = SystemClock.now();
     let later = now + TimeDelta::days(1);
-    let keys = site.keys();
+    let keys = Site::keys();
     let reconnect = keys.sign(Grant::Reconnect(subject), later);
     let outcome = keys.sign(Grant::Outcome(subject), later);
     let stop = keys.sign(Grant::Unsubscribe(subject.mail), later);
@@ -122,7 +122,7 @@ async fn a_token_of_one_user_touches_and_shows_nothing_of_another() {
     let mut mails = site.mails();
     let (ann, letter) = mails.pop_first().expect("one");
     let (bob, other) = mails.pop_first().expect("and another");
-    let (one, two) = (site.subject(letter.button()), site.subject(other.button()));
+    let (one, two) = (Site::subject(letter.button()), Site::subject(other.button()));
     let before = site.world.store.trail(&bob, 99).await.expect("read");
     site.world.simulator.reset_counters();
 
@@ -286,8 +286,8 @@ async fn every_page_is_kept_from_harm_speaks_the_readers_language_and_names_nobo
     let (user, mail) = site.mail();
     let address = site.world.smtp.received()[0].to[0].clone();
     let now = SystemClock.now();
-    let expired = site.keys().sign(site.grant(mail.button()), now - TimeDelta::days(1));
-    let outcome = site.links().outcome(site.subject(mail.button()), now);
+    let expired = Site::keys().sign(Site::grant(mail.button()), now - TimeDelta::days(1));
+    let outcome = site.links().outcome(Site::subject(mail.button()), now);
     let pages = [
         mail.button().to_owned(),
         mail.stop.clone(),

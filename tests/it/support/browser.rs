@@ -1,4 +1,4 @@
-//! A real browser: headless Chromium, driven through its own WebDriver on a free port.
+//! A real browser: headless Chromium, driven through its own driver on a free port.
 
 use std::path::PathBuf;
 use std::process::Child;
