@@ -35,6 +35,8 @@ struct State {
     owner_of: HashMap<String, String>,
     /// How many were ever made.
     births: u64,
+    /// How many links were ever minted: no token comes twice.
+    minted: u64,
     /// Links by token.
     links: HashMap<String, Link>,
     /// Attempts by the instant at which they time out.

@@ -87,8 +87,8 @@ impl World {
         callback_url: Option<String>,
         now: DateTime<Utc>,
     ) -> (Account, Link) {
-        let count = state.links.len() as u64;
-        let token = format!("lk_{}", chance::nano_id(chance::mix(self.population.spec().seed, count, 61)));
+        state.minted += 1;
+        let token = format!("lk_{}", chance::nano_id(chance::mix(self.population.spec().seed, state.minted, 61)));
         let link = Link {
             url: format!("{base}/link/{token}"),
             account: account.id.clone(),
