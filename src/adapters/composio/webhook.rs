@@ -155,6 +155,8 @@ impl Event {
     /// trigger: what names no account of ours is left to the caller.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
+        // What derives from serde takes the fields of an object as a list too.
+        let body = Some(body).filter(|body| body.trim_ascii_start().starts_with(b"{"))?;
         let body: Body = serde_json::from_slice(body).ok()?;
         let kind = Text::said(body.r#type).or_else(|| Text::said(body.trigger_name)).unwrap_or_default();
         let fields = match body.data {
