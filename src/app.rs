@@ -17,16 +17,27 @@ use crate::adapters::queue::{self, WorkerSpec};
 use crate::adapters::store::{self, ConnectError};
 use crate::adapters::users::UsersSource;
 use crate::audit::entity::{Entities, EntityParts};
+<<<<<<< HEAD
 use crate::audit::explain::Explainer;
 use crate::audit::{Auditor, Desk, Guard, Names, Outbox, Reaudits};
 use crate::config::{Config, HttpOps, NotifyMode};
+=======
+use crate::audit::{Auditor, Desk, Guard, Names, Outbox, Reconnect};
+use crate::config::{Config, NotifyMode};
+>>>>>>> public
 use crate::domain::alert::Telling;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::connection::ReconnectPage;
 use crate::domain::job::Lane;
+use crate::domain::mail_links::{Buttons, Links};
 use crate::domain::notification::hold;
 use crate::domain::port::{JobHandler, JobStore, Store};
+<<<<<<< HEAD
 use crate::http::{Listener, ops, public};
+=======
+use crate::domain::token::Keyring;
+use crate::http::{Listener, public};
+>>>>>>> public
 use crate::pipeline::alerter::conditions::Expected;
 use crate::pipeline::alerter::{Alerter, Channels};
 use crate::pipeline::checker::Checker;
@@ -144,6 +155,7 @@ impl App {
     /// A stage ended by itself.
     pub async fn run(&self, roles: &BTreeSet<Role>, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut stages = Stages { running: JoinSet::new(), shutdown: shutdown.clone() };
+<<<<<<< HEAD
         let composio = match self.config.composio.api_key {
             Some(_) => Some(Composio::new(self.config.composio.clone(), Arc::clone(&self.clock))?),
             None => None,
@@ -157,6 +169,20 @@ impl App {
                 stages.start("ops", listener.serve(shutdown.soft.clone()));
             }
         }
+=======
+        let composio = Composio::new(self.config.composio.clone(), Arc::clone(&self.clock))?;
+        let users = self.users()?;
+        let hold_all = self.config.notify.mode == NotifyMode::Hold;
+        let policy = self.config.policy.clone();
+        let auditor = self.auditor(&composio);
+        if roles.contains(&Role::Http)
+            && let Some(listener) = self.public_listener(&composio, &auditor, &users).await?
+        {
+            stages.start("http", listener.serve(shutdown.soft.clone()));
+        }
+        let lease = self.config.queue.lease;
+        let desk = Desk::new(Arc::clone(&self.store), Arc::clone(&self.clock), lease, self.config.queue.max_deliveries);
+>>>>>>> public
         let tasks = TaskTracker::new();
         if roles.contains(&Role::Keeper) {
             let keeper = Keeper {
@@ -243,14 +269,34 @@ impl App {
     }
 
     /// What the internet may reach; none unless `http.public.url` says where that is.
-    async fn public_listener(&self) -> anyhow::Result<Option<Listener>> {
+    async fn public_listener(
+        &self,
+        composio: &Composio,
+        auditor: &Auditor,
+        users: &Arc<UsersSource>,
+    ) -> anyhow::Result<Option<Listener>> {
         let settings = &self.config.http.public;
         if settings.url.is_none() {
             return Ok(None);
         }
-        let routes = public::router(&public::Public {
+        let reconnect = links(&self.config).map(|links| Reconnect {
+            composio: composio.clone(),
+            auditor: auditor.clone(),
+            store: Arc::clone(&self.store),
+            users: Arc::clone(users),
+            outbox: self.outbox(),
+            links,
+            clock: Arc::clone(&self.clock),
+        });
+        let routes = public::router(public::Public {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
+            reconnect,
+            app_name: self.config.notify.app_name.clone(),
+            composio: self.config.composio.url.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            outbox: self.outbox(),
+            webhook_secrets: self.config.composio.webhook_secrets.clone(),
             mail_events_secret: settings.mail_events_secret.clone(),
         });
         Ok(Some(Listener::bind(settings.listen, "http.public.listen", routes).await?))
@@ -324,7 +370,7 @@ impl App {
     fn mail_rules(&self, mailer: &Mailer) -> anyhow::Result<MailRules> {
         let notify = &self.config.notify;
         Ok(MailRules {
-            reconnect_url: notify.reconnect_url.clone().context("notify.reconnect_url is not set")?,
+            buttons: buttons(&self.config)?,
             domain: mailer.domain().to_owned(),
             only_to: notify.only_to.clone(),
             redirect_all_to: notify.redirect_all_to.as_deref().map(str::parse).transpose()?,
@@ -334,6 +380,23 @@ impl App {
             zones: self.config.schedules.iter().map(|(name, one)| (name.clone(), one.time_zone)).collect(),
         })
     }
+}
+
+/// Where the buttons of mails lead: to our own pages, if they can be reached.
+///
+/// # Errors
+/// They would lead nowhere.
+pub fn buttons(config: &Config) -> anyhow::Result<Buttons> {
+    Ok(match links(config) {
+        Some(links) => Buttons::Ours(Box::new(links)),
+        None => Buttons::App(config.notify.reconnect_url.clone().context("notify.reconnect_url is not set")?),
+    })
+}
+
+/// The links to our own pages, if they can be reached.
+pub fn links(config: &Config) -> Option<Links> {
+    let public = &config.http.public;
+    Some(Links::new(public.url.clone()?, Keyring::new(&public.token_keys)?, public.link_lifetime))
 }
 
 /// The ways to the operator that are configured.

@@ -17,6 +17,7 @@ mod notifications;
 mod openapi;
 mod pause;
 mod policy;
+mod report;
 mod run;
 mod show;
 mod simulate;
@@ -27,6 +28,7 @@ mod tools;
 mod user;
 mod users;
 mod wait;
+mod webhooks;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -154,6 +156,8 @@ enum Command {
     Queue(dead::QueueArgs),
     Alerts(alerts::AlertsArgs),
     Policy(policy::PolicyArgs),
+    Report(report::ReportArgs),
+    Webhooks(webhooks::WebhooksArgs),
     User(user::UserArgs),
     Users(users::UsersArgs),
     Migrate(users::MigrateArgs),
@@ -200,7 +204,10 @@ async fn dispatch(cli: Cli) -> Exit {
         Command::Simulator(args) => simulate::simulate(&args).await,
         Command::Openapi(_) => openapi::openapi(),
         command => match load(&cli.global) {
+<<<<<<< HEAD
             // Every command's work is in it: too large to be moved about.
+=======
+>>>>>>> public
             Ok(config) => Box::pin(with_config(command, config, &cli.global)).await,
             Err(exit) => return exit,
         },
@@ -230,6 +237,8 @@ async fn with_config(command: Command, config: Config, global: &Global) -> Outco
         Command::Suppressions(args) => suppressions::suppressions(&args, &config).await,
         Command::Queue(args) => dead::queue(&args, &config).await,
         Command::Alerts(args) => alerts::alerts(&args, &config).await,
+        Command::Report(args) => report::report(&args, &config).await,
+        Command::Webhooks(args) => webhooks::webhooks(&args, &config).await,
         Command::Policy(args) => policy::policy(&args, &config).await,
         Command::User(args) => user::user(&args, &config).await,
         Command::Users(args) => users::users(&args, &config).await,

@@ -53,8 +53,10 @@ impl Config {
         }
         if needs.contains(&Need::Mail) {
             demand(self.notify.from.is_some(), "notify.from", "the address that mails come from");
-            let what = "the page of your app to which the button of a mail leads, with {toolkit} and {user_id}";
-            demand(self.notify.reconnect_url.is_some(), "notify.reconnect_url", what);
+            let what = "the page of your app to which the button of a mail leads, with {toolkit} and {user_id} (or \
+                        http.public.url, where the pages of this program are reached)";
+            let leads_somewhere = self.notify.reconnect_url.is_some() || self.http.public.url.is_some();
+            demand(leads_somewhere, "notify.reconnect_url", what);
             if self.mail.transport == MailTransport::Smtp {
                 demand(self.mail.smtp.host.is_some(), "mail.smtp.host", "the mail server");
             }
@@ -136,7 +138,22 @@ fn outside(config: &Config, judge: &mut Judge<'_>) {
         &["http.public.mail_events_secret", "http.public.mail_events_secret_file", "http.public.url"],
         "bounces are taken at http.public.url, which is unset: nothing would listen".to_owned(),
     );
+<<<<<<< HEAD
     ops(&config.http.ops, judge);
+=======
+    judge.refuse_if(
+        !config.composio.webhook_secrets.is_empty() && public.url.is_none(),
+        &["composio.webhook_secrets", "composio.webhook_secrets_file", "http.public.url"],
+        "webhooks are taken at http.public.url, which is unset: nothing would listen".to_owned(),
+    );
+    judge.refuse_if(
+        public.url.is_some() && public.token_keys.is_empty(),
+        &["http.public.token_keys", "http.public.token_keys_file", "http.public.url"],
+        "required by http.public.url, for the links of mails are signed: a list with a key that no other installation has; \
+         make one with `openssl rand -base64 32`"
+            .to_owned(),
+    );
+>>>>>>> public
     let (kept, window) = (config.retention.incidents, config.guard.window);
     let why = "the guard and the flapping rule look that far back";
     judge.not_longer("guard.window", window, "retention.incidents", kept, why);

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::ops::HttpOps;
 use super::print;
+use crate::domain::network::Network;
 
 /// `[alerts]`
 #[derive(Clone, Serialize)]
@@ -87,6 +88,14 @@ pub struct HttpPublic {
     pub url: Option<Url>,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// The keys that sign the links of mails, the newest first; all of them are believed.
+    #[serde(serialize_with = "print::secrets")]
+    pub token_keys: Vec<SecretString>,
+    /// How long the link of a mail that reconnects is good.
+    #[serde(serialize_with = "print::duration")]
+    pub link_lifetime: Duration,
+    /// The proxies before it, whose word on where a request comes from is believed.
+    pub trusted_proxies: Vec<Network>,
     /// What a mail provider must show when it reports bounces and complaints; unset: none are taken.
     #[serde(serialize_with = "print::secret")]
     pub mail_events_secret: Option<SecretString>,
@@ -94,6 +103,13 @@ pub struct HttpPublic {
 
 impl Default for HttpPublic {
     fn default() -> Self {
-        Self { url: None, listen: SocketAddr::from(([127, 0, 0, 1], 8_640)), mail_events_secret: None }
+        Self {
+            url: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8_640)),
+            token_keys: Vec::new(),
+            link_lifetime: Duration::from_secs(14 * 86_400),
+            trusted_proxies: Vec::new(),
+            mail_events_secret: None,
+        }
     }
 }

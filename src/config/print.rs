@@ -96,6 +96,10 @@ pub(super) fn secret<S: Serializer>(value: &Option<SecretString>, to: S) -> Resu
     value.as_ref().map(|_| REDACTED).serialize(to)
 }
 
+pub(super) fn secrets<S: Serializer>(value: &[SecretString], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(value.iter().map(|_| REDACTED))
+}
+
 #[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
 pub(super) fn mailbox<S: Serializer>(value: &Option<String>, to: S) -> Result<S::Ok, S::Error> {
     value.as_deref().map(show_mailbox).serialize(to)

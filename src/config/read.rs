@@ -140,6 +140,10 @@ fn composio(s: &mut Section<'_>) -> Composio {
     Composio {
         url: s.value("url", d.url, origin()),
         api_key: s.secret("api_key", header_text),
+        webhook_secrets: s.secrets("webhook_secrets", |text| match text.len() {
+            8..=1_024 => Ok(()),
+            _ => Err("expected secrets of 8 to 1024 bytes, as `webhooks subscribe` writes them".to_owned()),
+        }),
         max_in_flight: s.value("max_in_flight", d.max_in_flight, whole(1..=1_024)),
         reserved_in_flight: s.value("reserved_in_flight", d.reserved_in_flight, whole(0..=1_023)),
         connect_timeout: s.value("connect_timeout", d.connect_timeout, duration(INSTANT..=MINUTE)),

@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 use super::error::Problem;
 use super::print::show_mailbox;
+use super::rule;
 use super::source::{Node, Origin, Table, Value, env_name};
 
 /// No secret is longer than this; what is, is the wrong file.
@@ -145,6 +146,32 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Some secrets, the first of them the one in use: a list, from the setting itself or, one a line, from the file that its
+    /// `…_file` twin names; in an environment variable they are separated by commas.
+    pub(super) fn secrets(&mut self, key: &str, allowed: impl Fn(&str) -> Result<(), String>) -> Vec<SecretString> {
+        let twin = format!("{key}_file");
+        let (inline, file) = (self.setting(key), self.setting(&twin));
+        let (key, node, read) = match (inline, file) {
+            (None, None) => return Vec::new(),
+            (Some(_), Some(file)) => {
+                let message = format!("{} is set too: set one of the two", self.within(key));
+                self.refuse(&twin, file, Show::Plain, message);
+                return Vec::new();
+            }
+            (Some(node), None) => (key, node, rule::list("secrets", |_| true)(node)),
+            (None, Some(node)) => (twin.as_str(), node, read_secret(node).map(|text| lines(&text))),
+        };
+        let checked = read.and_then(|texts| {
+            texts.iter().try_for_each(|text| allowed(text))?;
+            Ok(texts.into_iter().map(SecretString::from).collect())
+        });
+        checked.unwrap_or_else(|message| {
+            let show = if key == twin { Show::Plain } else { Show::Nothing };
+            self.refuse(key, node, show, message);
+            Vec::new()
+        })
+    }
+
     /// A section within this one.
     pub(super) fn section<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
         let empty = Table::new();
@@ -201,6 +228,11 @@ fn read_secret(node: &Node) -> Result<String, String> {
         "" => Err("the file is empty".to_owned()),
         secret => Ok(secret.to_owned()),
     }
+}
+
+/// The lines that say something.
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 /// A value as it may stand in an error.

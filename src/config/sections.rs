@@ -191,6 +191,9 @@ pub struct Composio {
     /// The project's key, `ak_…`, with *Connected accounts: Read* and *Toolkits: Read*.
     #[serde(serialize_with = "print::secret")]
     pub api_key: Option<SecretString>,
+    /// The secrets with which Composio signs webhooks, the newest first; unset: none are taken.
+    #[serde(serialize_with = "print::secrets")]
+    pub webhook_secrets: Vec<SecretString>,
     /// Requests under way at once, over all stages of this process.
     pub max_in_flight: usize,
     /// How many of those only re-audits and notifications may use, so that sweeps never keep them waiting.
@@ -220,6 +223,7 @@ impl Default for Composio {
         Self {
             url: Url::parse("https://backend.composio.dev").expect("a constant URL is valid"),
             api_key: None,
+            webhook_secrets: Vec::new(),
             max_in_flight: 64,
             reserved_in_flight: 8,
             connect_timeout: Duration::from_secs(5),
@@ -334,7 +338,7 @@ pub struct Retention {
     /// Incidents that ended, settled notifications, and trips of the guard.
     #[serde(serialize_with = "print::duration")]
     pub incidents: Duration,
-    /// What was observed, change by change.
+    /// What was observed, change by change, and what events told.
     #[serde(serialize_with = "print::duration")]
     pub observations: Duration,
     /// Accounts that are gone, and users who are checked no more.

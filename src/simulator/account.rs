@@ -14,6 +14,15 @@ use super::persona::Reason;
 /// What every planted secret contains; a log that contains it has leaked a body.
 pub const PLANTED: &str = "PLANTED-0c4f9e21";
 
+/// As whom a user signed in at the app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SignedIn {
+    /// As they always did.
+    AsUsual,
+    /// As somebody else.
+    AsAnother,
+}
+
 /// One connected account.
 #[derive(Debug, Clone)]
 pub(super) struct Account {
@@ -30,6 +39,7 @@ pub(super) struct Account {
     pub(super) updated: DateTime<Utc>,
     pub(super) is_disabled: bool,
     pub(super) is_shared: bool,
+    pub(super) signed_in: SignedIn,
     /// Where the consent page is, while there is one.
     pub(super) redirect_url: Option<String>,
 }
@@ -134,6 +144,17 @@ impl Account {
         }
     }
 
+    /// "Connected as…": as whom the user signed in at the app.
+    fn display_name(&self) -> String {
+        let who: String = self.owner.chars().filter(char::is_ascii_alphanumeric).collect();
+        format!(
+            "{}{}@{}.example",
+            who.to_lowercase(),
+            if self.signed_in == SignedIn::AsAnother { "+other" } else { "" },
+            self.slug()
+        )
+    }
+
     /// `state.val`: what it holds depends on the status; secrets are planted wherever there ever was a credential.
     pub(super) fn val(&self, masking: Masking) -> Value {
         let mut val = json!({ "status": self.status, "base_url": "https://api.example.com" });
@@ -145,6 +166,7 @@ impl Account {
             if self.scheme == "API_KEY" {
                 fields.insert("generic_api_key".to_owned(), secret("key", "sk-"));
             } else {
+                fields.insert("displayName".to_owned(), json!(self.display_name()));
                 fields.insert("access_token".to_owned(), secret("access", "ya29."));
                 fields.insert("refresh_token".to_owned(), secret("refresh", "1//0"));
                 fields.insert("token_type".to_owned(), json!("Bearer"));

@@ -14,7 +14,7 @@ use super::Inner;
 use super::answer::text_answer;
 use super::catalog;
 use super::list;
-use super::world::Link;
+use super::world::{Consent, Link};
 
 const HTML: &str = "text/html; charset=utf-8";
 
@@ -43,6 +43,7 @@ async fn show(State(inner): State<Arc<Inner>>, Path(token): Path<String>) -> Res
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Connect {app}</title>\
          <h1>Connect {app}</h1><p>A simulated consent page.</p>\
          <form method=\"post\" action=\"?consent=granted\"><button>Allow</button></form>\
+         <form method=\"post\" action=\"?consent=another\"><button>Allow with another account</button></form>\
          <form method=\"post\" action=\"?consent=denied\"><button>Deny</button></form></html>"
     );
     text_answer(StatusCode::OK, HTML, page)
@@ -54,9 +55,14 @@ async fn submit(
     RawQuery(query): RawQuery,
 ) -> Response<Body> {
     let Some(link) = live(&inner, &token) else { return gone() };
-    let is_granted = !list::pairs(query.as_deref()).contains(&("consent".to_owned(), "denied".to_owned()));
-    inner.world.complete(&link, is_granted, inner.now());
-    let status = if is_granted { "success" } else { "failed" };
+    let said = list::pairs(query.as_deref()).into_iter().find(|(name, _)| name == "consent").map(|(_, said)| said);
+    let consent = match said.as_deref() {
+        Some("denied") => Consent::Denied,
+        Some("another") => Consent::Another,
+        _ => Consent::Granted,
+    };
+    inner.world.complete(&link, consent, inner.now());
+    let status = if consent == Consent::Denied { "failed" } else { "success" };
     let callback = link.callback_url.as_deref().and_then(|url| Url::parse(url).ok()).map(|mut url| {
         url.query_pairs_mut().append_pair("status", status).append_pair("connected_account_id", &link.account);
         url

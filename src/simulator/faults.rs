@@ -77,6 +77,8 @@ pub enum Lie {
     OthersLink,
     /// A tool is refused, as the account that was named counts as somebody else's.
     OthersTool,
+    /// No account is made under an alias (409): another has it already.
+    AliasTaken,
     /// Where there is no next page, `next_cursor` is missing instead of null.
     AbsentCursor,
 }

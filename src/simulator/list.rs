@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::account::{Account, Look};
+use super::account::{Account, Look, SignedIn};
 use super::answer::Refusal;
 use super::faults::{Faults, Lie};
 use super::persona::{PERMANENT, Reason};
@@ -258,6 +258,7 @@ fn foreign_row(world: &World, query: &Query) -> Account {
         updated: anchor,
         is_disabled: false,
         is_shared: false,
+        signed_in: SignedIn::AsUsual,
         redirect_url: None,
     }
 }

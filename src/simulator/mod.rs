@@ -8,6 +8,7 @@
 //!  connection   TCP that can be cut
 //!  gate         count · delay · limit · key · fault          faults  limit  counters
 //!  routes       the endpoints        consent  the hosted page        control  /__sim
+//!  webhooks     where events are sent, and sending them
 //!  list         filters, order, pages      tools  what is run with an account      asked  what was asked
 //!  world        what has happened since                      truth   who should be mailed
 //!  population   users and accounts, computed from a seed     persona the kinds of users, with the truth beside them
@@ -34,6 +35,7 @@ mod population;
 mod routes;
 mod tools;
 mod truth;
+mod webhooks;
 mod world;
 
 use std::collections::BTreeMap;
@@ -167,6 +169,8 @@ struct Inner {
     now: Now,
     url: String,
     stop: CancellationToken,
+    hooks: webhooks::Hooks,
+    tasks: TaskTracker,
 }
 
 impl Inner {
@@ -201,12 +205,20 @@ impl Inner {
         self.world.heal_user(user, self.now())
     }
 
-    fn break_some(&self, count: usize) -> Vec<UserId> {
-        self.world.break_some(count, self.now(), |user| self.tally.was_asked_for(user))
+    fn break_some(self: &Arc<Self>, count: usize) -> Vec<UserId> {
+        let broken = self.world.break_some(count, self.now(), |user| self.tally.was_asked_for(user));
+        for (_, account) in &broken {
+            webhooks::tell_expired(self, account);
+        }
+        broken.into_iter().map(|(user, _)| user).collect()
     }
 
-    fn break_user(&self, user: &UserId) -> bool {
-        self.world.break_user(user, self.now(), |user| self.tally.was_asked_for(user))
+    fn break_user(self: &Arc<Self>, user: &UserId) -> bool {
+        let broken = self.world.break_user(user, self.now(), |user| self.tally.was_asked_for(user));
+        if let Some(account) = &broken {
+            webhooks::tell_expired(self, account);
+        }
+        broken.is_some()
     }
 }
 
@@ -238,11 +250,13 @@ impl Simulator {
             now,
             url: format!("http://{address}"),
             stop: stop.clone(),
+            hooks: webhooks::Hooks::default(),
+            tasks: TaskTracker::new(),
             options,
         });
         let router = routes::api(&inner).merge(consent::pages(&inner)).merge(control::routes(&inner));
         let service = router.into_make_service_with_connect_info::<Scissors>();
-        let tasks = TaskTracker::new();
+        let tasks = inner.tasks.clone();
         tasks.spawn(async move {
             // Serving ends with the token; axum gives no other end to report.
             let _ =

@@ -7,7 +7,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::account::Account;
+use super::account::{Account, SignedIn};
 use super::chance::{self, mix};
 use super::persona::{Email, IdStyle, Kind, Owner, Persona, TIMED_OUT, personas, row};
 use super::truth::Due;
@@ -263,6 +263,7 @@ impl Population {
             updated,
             is_disabled: template.is_disabled,
             is_shared: template.owner != Owner::Me,
+            signed_in: SignedIn::AsUsual,
             redirect_url: None,
         }
     }

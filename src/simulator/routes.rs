@@ -19,6 +19,7 @@ use super::gate::{self, RequestId};
 use super::list::{self, Query};
 use super::persona::{BY_USER, Reason};
 use super::tools;
+use super::webhooks;
 use super::world::{Connect, Link};
 use crate::domain::id::UserId;
 
@@ -39,6 +40,7 @@ pub(super) fn api(inner: &Arc<Inner>) -> Router {
         .route("/tools", get(tools::list_tools))
         .route("/tools/{slug}", get(tools::get_tool))
         .route("/tools/execute/{slug}", post(tools::execute))
+        .merge(webhooks::routes())
         .fallback(no_route)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(inner), gate::pass));
     Router::new()
@@ -66,7 +68,7 @@ async fn list_accounts(State(inner): Sim, Extension(id): Id, RawQuery(text): Raw
     text_answer(StatusCode::OK, "application/json; charset=utf-8", body)
 }
 
-fn look(inner: &Inner) -> Look {
+pub(super) fn look(inner: &Inner) -> Look {
     let faults = inner.faults();
     Look { masking: faults.masking, user_id: !faults.tells(Lie::DropUserId) }
 }
@@ -107,6 +109,9 @@ fn read<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Refusal> {
 fn connect(inner: &Inner, mut body: LinkBody) -> Result<(Account, Link), Refusal> {
     if body.user_id.is_empty() {
         return Err(Refusal::bad_request("user_id: must not be empty"));
+    }
+    if inner.faults().tells(Lie::AliasTaken) && body.alias.is_some() {
+        return Err(Refusal::conflict("A connected account with this alias already exists"));
     }
     let Some((app, config)) = catalog::auth_config(&body.auth_config_id) else {
         return Err(Refusal::no_auth_config(&body.auth_config_id));

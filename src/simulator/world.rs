@@ -14,7 +14,7 @@ use super::population::Population;
 use super::truth::{Due, Truth};
 use crate::domain::id::UserId;
 
-pub(super) use change::{Connect, Link};
+pub(super) use change::{Connect, Consent, Link};
 
 /// What became of an account of the population.
 #[derive(Debug)]
@@ -35,7 +35,11 @@ struct State {
     owner_of: HashMap<String, String>,
     /// How many were ever made.
     births: u64,
+<<<<<<< HEAD
     /// How many links were ever made.
+=======
+    /// How many links were ever minted: no token comes twice.
+>>>>>>> public
     minted: u64,
     /// Links by token.
     links: HashMap<String, Link>,

@@ -89,7 +89,11 @@ fn what_the_example_shows_commented_out_is_valid() {
         path.display().to_string()
     };
     let inline_secrets =
+<<<<<<< HEAD
         ["api_key", "password", "url", "query", "secret", "mail_events_secret", "read_tokens", "write_tokens"];
+=======
+        ["api_key", "password", "url", "query", "secret", "mail_events_secret", "token_keys", "webhook_secrets"];
+>>>>>>> public
     let files = example_uncommented(|key| inline_secrets.contains(&key))
         .lines()
         .filter(|line| !(line.starts_with("url = \"sqlite:")))
@@ -104,8 +108,16 @@ fn what_the_example_shows_commented_out_is_valid() {
         .replace("/run/secrets/alerts_webhook_secret", &secret("signing", &format!("whsec_{}", "A".repeat(32))))
         .replace("/run/secrets/alerts_slack_url", &secret("slack", "https://b.example/hook"))
         .replace("/run/secrets/mail_events_secret", &secret("events", "hunter2-hunter2-hunter2"))
+<<<<<<< HEAD
         .replace("/run/secrets/api_read_tokens", &secret("readers", "# of May\nsupport:hunter2-hunter2-hunter2\n"))
         .replace("/run/secrets/api_write_tokens", &secret("writers", "app:hunter3-hunter3-hunter3"))
+=======
+        .replace(
+            "/run/secrets/token_keys",
+            &secret("tokens", "the-newer-key-0123456789-0123456789\n\nthe-older-key-0123456789-0123456789\n"),
+        )
+        .replace("/run/secrets/composio_webhook_secrets", &secret("hooks", "whsec_newer\r\nwhsec_older\r\n"))
+>>>>>>> public
         // This one is no secret, and has no twin.
         .replace("[http.public]", "[http.public]\nurl = \"https://c.example\"");
     let config = read(&files, &[]).expect("the twins are valid");
@@ -116,6 +128,14 @@ fn what_the_example_shows_commented_out_is_valid() {
     assert_eq!(names, ["support", "app"]);
     assert_eq!(text(&config.users.url).as_deref(), Some("mysql://a@b/c"));
     assert_eq!(text(&config.composio.api_key).as_deref(), Some("ak_hunter2"));
+    let texts = |secrets: &[secrecy::SecretString]| {
+        secrets.iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(texts(&config.composio.webhook_secrets), ["whsec_newer", "whsec_older"]);
+    assert_eq!(
+        texts(&config.http.public.token_keys),
+        ["the-newer-key-0123456789-0123456789", "the-older-key-0123456789-0123456789"]
+    );
     assert_eq!(text(&config.mail.smtp.password).as_deref(), Some(" hunter2 "), "only the newline is cut");
 }
 
@@ -249,6 +269,36 @@ fn a_user_and_a_password_go_together() {
         let local = format!("mail.smtp = {{ host = '{host}', tls = 'none', username = 'a', password = 'b' }}");
         read(&local, &[]).expect("a server on this machine needs no TLS");
     }
+}
+
+#[test]
+fn public_pages_need_a_key_that_signs_and_say_how_to_make_one() {
+    let text = refused("http.public.url = 'https://c.example'", &[]);
+    assert!(text.contains("http.public.token_keys: required by http.public.url"), "{text}");
+    assert!(text.contains("openssl rand -base64 32"), "{text}");
+    let short = refused("http.public = { url = 'https://c.example', token_keys = ['hunter2'] }", &[]);
+    assert!(short.contains("expected keys of 32 to 1024") && !short.contains("hunter2"), "{short}");
+    let lone = refused("http.public.token_keys = 'hunter2-hunter2-hunter2-hunter2-hunter2'", &[]);
+    assert!(lone.contains("in brackets") && !lone.contains("hunter2"), "{lone}");
+    let key = "0123456789abcdef0123456789abcdef";
+    let both = [("HTTP__PUBLIC__URL", "https://c.example"), ("HTTP__PUBLIC__TOKEN_KEYS", &format!("{key}, {key}x"))];
+    let config = read("", &both).expect("in a variable they are separated by commas");
+    assert_eq!(config.http.public.token_keys.len(), 2);
+    assert!(!format!("{config:?}{}", config.redacted_toml()).contains(key), "no key is printed");
+    let mails = "notify.from = 'a@b.example'\nmail.smtp.host = 'm'\ncomposio.api_key = 'k'";
+    assert!(read(mails, &[]).expect("valid").require_run().is_err(), "a button must lead somewhere");
+    assert_eq!(read(mails, &both).expect("valid").require_run(), Ok(()), "to our own pages");
+}
+
+#[test]
+fn webhooks_need_somewhere_to_arrive_and_proxies_are_addresses() {
+    let text = refused("composio.webhook_secrets = ['whsec_hunter2']", &[]);
+    assert!(text.contains("composio.webhook_secrets: webhooks are taken at http.public.url"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    let text = refused("http.public.trusted_proxies = ['10.0.0.0/8', 'proxy.example']", &[]);
+    assert!(text.contains("http.public.trusted_proxies") && text.contains("item 2"), "{text}");
+    let config = read("http.public.trusted_proxies = ['10.0.0.0/8', '::1']", &[]).expect("valid");
+    assert_eq!(config.http.public.trusted_proxies.len(), 2);
 }
 
 #[test]

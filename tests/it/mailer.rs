@@ -5,7 +5,7 @@
 mod compose;
 mod delivery;
 mod faults;
-mod html;
+pub(crate) mod html;
 mod samples;
 mod security;
 mod templates;

@@ -16,6 +16,7 @@ mod mailer;
 mod migrations;
 mod notifier;
 mod pipeline;
+mod public;
 mod python_sdk;
 mod queue;
 mod scheduler;

@@ -5,7 +5,11 @@
 mod alerts;
 mod availability;
 mod checks;
+<<<<<<< HEAD
 mod entity;
+=======
+mod clicks;
+>>>>>>> public
 mod guard;
 mod notifications;
 mod opening;
@@ -285,6 +289,13 @@ on_both! {
         signs_of_notifications_are_counted_by_error,
         slots_that_break_again_and_again_are_named,
         auth_configs_that_are_off_and_dead_jobs_are_counted;
+    clicks:
+        a_mail_says_to_whom_it_went_and_about_what,
+        a_click_counts_for_the_mail_that_its_reader_got,
+        reconnections_are_counted_by_app_stage_and_template_once_they_can_be_told,
+        a_delivery_is_taken_once_with_its_check,
+        whose_an_account_is_is_said_only_of_one_person,
+        what_a_sweep_found_and_no_event_told_of_is_missed;
     trail:
         a_user_who_was_never_seen_has_no_trail,
         a_trail_tells_everything_of_one_user_alone,
@@ -445,7 +456,7 @@ fn firsts(incidents: &[IncidentId]) -> Vec<(IncidentId, Stage)> {
 /// What a notifier asks with that took this lease just now; mails before that are long ago.
 fn sending(lease: Lease, stages: &[(IncidentId, Stage)]) -> Sending<'_> {
     let now = lease.until - TimeDelta::seconds(15);
-    Sending { lease, stages, quiet_since: now, max_per_hour: None, now }
+    Sending { lease, stages, quiet_since: now, max_per_hour: None, template: None, now }
 }
 
 /// Begins a mail that tells of these incidents for the first time.

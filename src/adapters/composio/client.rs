@@ -238,6 +238,22 @@ impl Composio {
         }
     }
 
+    /// One DELETE. What was deleted stays so however often it is asked for, so it is tried again like a GET.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, url: &Url) -> Result<T, ComposioError> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let error = {
+                let _slot = self.slot(Urgency::Now).await;
+                match self.exchange(self.http.delete(url.clone())).await.and_then(|body| parse(&body)) {
+                    Ok(body) => return Ok(body),
+                    Err((error, _)) => error,
+                }
+            };
+            self.wait(attempt, error).await?;
+        }
+    }
+
     /// Waits before the next try; `Err` if there is none.
     async fn wait(&self, attempt: u32, error: ComposioError) -> Result<(), ComposioError> {
         tracing::debug!(event = "composio.request_failed", attempt, %error);

@@ -24,7 +24,13 @@ pub struct Listing {
     pub shared_dropped: u64,
     /// Rows that do not say whose they are: they are the user's only if filters hold.
     pub unattributed: u64,
+    /// What tells accounts at the app apart, where it is known: a digest of the name under which the app knows whoever signed in.
+    /// The name itself, often an address, is not kept.
+    pub identities: BTreeMap<AccountId, [u8; 32]>,
 }
+
+/// Two accounts with the same are one and the same at the app.
+pub(super) type Identity = [u8; 32];
 
 /// A list that is being put together.
 #[derive(Debug, Default)]
@@ -32,6 +38,7 @@ pub(super) struct Pages {
     accounts: BTreeMap<AccountId, Account>,
     dropped: BTreeSet<String>,
     unattributed: u64,
+    identities: BTreeMap<AccountId, Identity>,
     cursors: BTreeSet<String>,
     total: Option<u64>,
 }
@@ -96,7 +103,9 @@ impl Pages {
             // One user was asked for: the rows are theirs, provided that the filter holds, which the client makes sure of.
             Some(true) | None => {
                 self.unattributed += u64::from(own.is_none());
+                let identity = row.identity();
                 let account = row.into_account();
+                self.identities.extend(identity.map(|identity| (account.id.clone(), identity)));
                 self.accounts.insert(account.id.clone(), account);
             }
             Some(false) => return Err(ComposioError::Foreign { account: row.id }),
@@ -111,6 +120,7 @@ impl Pages {
             accounts: self.accounts.into_values().collect(),
             shared_dropped: self.dropped.len() as u64,
             unattributed: self.unattributed,
+            identities: self.identities,
         }
     }
 }

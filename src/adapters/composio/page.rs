@@ -3,7 +3,9 @@
 
 use chrono::{DateTime, Datelike, Utc};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
+use super::listing::Identity;
 use crate::domain::account::{Account, Status};
 use crate::domain::slot::Slot;
 
@@ -65,6 +67,17 @@ struct RowState {
 struct RowStateValue {
     #[serde(default)]
     expired_at: Option<LooseInstant>,
+    /// "Connected as…": a name or an address at the app.
+    #[serde(default, rename = "displayName")]
+    display_name: Option<LooseText>,
+}
+
+/// A text, or anything else, which says nothing.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LooseText {
+    Text(String),
+    Other(serde::de::IgnoredAny),
 }
 
 #[derive(Debug, Deserialize)]
@@ -103,6 +116,15 @@ impl Row {
     /// An account that its owner shares with others; it concerns the owner alone.
     pub(super) fn is_shared(&self) -> bool {
         self.experimental.as_ref().and_then(|experimental| experimental.account_type.as_deref()) == Some("SHARED")
+    }
+
+    /// What tells the account at the app from others, if the app gave it a name.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        let name = match self.state.as_ref()?.val.as_ref()?.display_name.as_ref()? {
+            LooseText::Text(name) => name.trim().to_lowercase(),
+            LooseText::Other(_) => return None,
+        };
+        (!name.is_empty()).then(|| Sha256::digest(name).into())
     }
 
     /// The row as the floors above know it.
@@ -223,6 +245,19 @@ mod tests {
         for nonsense in [r#""soon""#, "{}", "true", "1e300", "null", "1770379200000000", r#""+58071-01-01T00:00:00Z""#]
         {
             assert_eq!(at(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn accounts_of_one_name_are_one_and_a_name_of_another_sort_says_nothing() {
+        let of = |name: &str| {
+            row(&format!(r#","state":{{"val":{{"status":"ACTIVE","displayName":{name}}}}}"#)).expect("a row").identity()
+        };
+        assert!(of(r#""Ann@Example.org ""#).is_some());
+        assert_eq!(of(r#""Ann@Example.org ""#), of(r#""ann@example.org""#));
+        assert_ne!(of(r#""ann@example.org""#), of(r#""ann@work.example""#));
+        for nothing in ["null", r#"" ""#, "7", "{}"] {
+            assert_eq!(of(nothing), None, "{nothing}");
         }
     }
 

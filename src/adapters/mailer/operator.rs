@@ -81,7 +81,7 @@ impl Mailer {
             .singlepart(SinglePart::html(html(message, &title, &foot)?));
         let envelope = Envelope::new(Some(sender.from.email.clone()), vec![to])?;
         let bytes = mail.envelope(envelope.clone()).multipart(alternatives)?.formatted();
-        Ok(Mail { envelope, message_id, bytes })
+        Ok(Mail { envelope, message_id, template: "operator".to_owned(), bytes })
     }
 }
 

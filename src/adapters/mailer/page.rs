@@ -14,6 +14,8 @@ use crate::domain::notification::Digest;
 pub struct Page {
     /// The language of its words.
     pub locale: String,
+    /// What it was filled into: the language, and a print of its templates.
+    pub template: String,
     /// On one line.
     pub subject: String,
     /// The plain part, which says all that the other does.
@@ -38,5 +40,5 @@ pub(super) fn fill(
     let html = environment.get_template(&voice.html)?.render(given)?;
     // Dates are kept together by U+00A0, which means nothing in plain text and is in the way of whoever searches it.
     let Words { subject, .. } = words;
-    Ok(Page { subject, text: text.replace('\u{a0}', " "), html, locale: facts.locale })
+    Ok(Page { subject, text: text.replace('\u{a0}', " "), html, locale: facts.locale, template: voice.name() })
 }

@@ -17,6 +17,7 @@ use std::{fs, io};
 use chrono::{DateTime, Utc};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, HtmlEscape, UndefinedBehavior};
+use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::facts::Context;
@@ -136,6 +137,8 @@ pub(super) struct Voice {
     pub(super) words: Vec<String>,
     pub(super) text: String,
     pub(super) html: String,
+    /// Of all these templates: another one as soon as a letter of them is.
+    print: String,
 }
 
 impl Templates {
@@ -155,11 +158,12 @@ impl Templates {
         });
         // So that an error names what is undefined. It would also keep what mails say, so it ends with the check.
         environment.set_debug(true);
+        let contents: BTreeMap<String, String> = shelf.contents.iter().cloned().collect();
         for (name, content) in shelf.contents {
             environment.add_template_owned(name, content).map_err(TemplateError::Broken)?;
         }
-        let voices = shelf.locales.iter().map(|(name, tag)| Ok((name.clone(), Voice::of(tag, &shelf.files)?)));
-        let voices = voices.collect::<Result<_, TemplateError>>()?;
+        let voice = |(name, tag): (&String, &Tag)| Ok((name.clone(), Voice::of(tag, &shelf.files)?.printed(&contents)));
+        let voices = shelf.locales.iter().map(voice).collect::<Result<_, TemplateError>>()?;
         let mut templates = Self { voices, environment, default: String::new() };
         templates.default =
             templates.locale_of(default).map(str::to_owned).ok_or_else(|| TemplateError::NoDefault {
@@ -254,7 +258,23 @@ impl Voice {
             text: first(TEXT).or_else(|| for_all(TEXT)).ok_or_else(|| missing(TEXT))?,
             html: first(HTML).or_else(|| for_all(HTML)).ok_or_else(|| missing(HTML))?,
             locale: tag.clone(),
+            print: String::new(),
         })
+    }
+
+    /// With the print of its templates, by the content of each.
+    fn printed(self, contents: &BTreeMap<String, String>) -> Self {
+        let names = [&self.subject, &self.text, &self.html].into_iter().chain(&self.words);
+        let digest = names.filter_map(|name| contents.get(name)).fold(Sha256::new(), |digest, content| {
+            digest.chain_update((content.len() as u64).to_be_bytes()).chain_update(content)
+        });
+        let print = digest.finalize().iter().take(4).fold(String::new(), |print, byte| print + &format!("{byte:02x}"));
+        Self { print, ..self }
+    }
+
+    /// How reports name it: `de-0f3a91c2`.
+    pub(super) fn name(&self) -> String {
+        format!("{}-{}", self.locale, self.print)
     }
 
     /// Whether a mail has a subject, and both its parts every link; else the file and what is missing.

@@ -5,6 +5,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `click` | rows of clicks and deliveries become domain types |
 //! | `case` | rows of trips, suppressions, alerts and trails become domain types |
 //! | `connect` | what can be wrong before the first statement |
 //! | `ended` | one sweep that cannot be ended does not stop the others |
@@ -19,6 +20,7 @@
 //! Every name in the database begins with `auditor_`, the table of migrations too, so that it may be the app's own database.
 
 mod case;
+mod click;
 mod connect;
 mod ended;
 mod error;

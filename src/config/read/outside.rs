@@ -11,6 +11,8 @@ use crate::config::ops::{HttpOps, token_list};
 use crate::config::outside::{AlertSlack, AlertWebhook, Alerts, Http, HttpPublic};
 use crate::config::rule::{duration, hook, is_address, list, parsed, public_url, whole};
 use crate::config::section::{Section, Show};
+use crate::config::source::Node;
+use crate::domain::network::Network;
 
 pub(super) fn alerts(s: &mut Section<'_>) -> Alerts {
     let d = Alerts::default();
@@ -36,6 +38,23 @@ fn signing_key(text: &str) -> Result<(), String> {
     }
 }
 
+/// Long enough that nobody guesses it.
+fn token_key(text: &str) -> Result<(), String> {
+    match text.len() {
+        32..=1_024 if text.chars().all(|c| c.is_ascii_graphic()) => Ok(()),
+        _ => {
+            Err("expected keys of 32 to 1024 visible ASCII characters; make one with `openssl rand -base64 32`"
+                .to_owned())
+        }
+    }
+}
+
+fn networks(node: &Node) -> Result<Vec<Network>, String> {
+    let is_network = |text: &str| text.parse::<Network>().is_ok();
+    let texts = list("IP addresses or networks, such as \"10.0.0.0/8\"", is_network)(node)?;
+    Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
+}
+
 pub(super) fn http(s: &mut Section<'_>) -> Http {
     Http { public: s.section("public", public), ops: s.section("ops", ops) }
 }
@@ -46,6 +65,9 @@ fn public(s: &mut Section<'_>) -> HttpPublic {
     HttpPublic {
         url: s.optional("url", public_url()),
         listen: s.value("listen", d.listen, parsed("an IP address and a port, such as \"0.0.0.0:8640\"", listen)),
+        token_keys: s.secrets("token_keys", token_key),
+        link_lifetime: s.value("link_lifetime", d.link_lifetime, duration(HOUR..=366 * DAY)),
+        trusted_proxies: s.value("trusted_proxies", d.trusted_proxies, networks),
         mail_events_secret: s.secret("mail_events_secret", |text| match text.len() {
             16..=1_024 if text.chars().all(|c| c.is_ascii_graphic()) => Ok(()),
             _ => Err("expected 16 to 1024 visible ASCII characters; make one with `openssl rand -hex 32`".to_owned()),

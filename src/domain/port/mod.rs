@@ -5,6 +5,8 @@
 
 mod alerts;
 mod checks;
+mod clicks;
+mod deliveries;
 mod entity;
 mod guard;
 mod notifications;
@@ -18,6 +20,8 @@ mod trail;
 
 pub use alerts::{AlertStore, ClaimedMessage, MessageEnd, VitalSigns};
 pub use checks::{CheckOutcome, CheckStore, ClaimedCheck, Record, Recorded, ToolkitName, UserRecord};
+pub use clicks::{Click, ClickStore, Mailed, Reconnects, WITHIN_DAYS, Within};
+pub use deliveries::{ACCOUNT_EXPIRED, Coverage, Delivery, DeliveryStore};
 pub use entity::{EntityStore, LinkTrace, Standing};
 pub use guard::{Broken, Count, GuardStore, Healthy, LeafCount, NewTrip, Release, Released, TripDetail};
 pub use notifications::{Begun, NotificationStore, Sending, Settled, Settlement};

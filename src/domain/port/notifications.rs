@@ -78,6 +78,8 @@ pub struct Sending<'a> {
     pub quiet_since: DateTime<Utc>,
     /// So many mails within an hour at most.
     pub max_per_hour: Option<u32>,
+    /// What it was written with, as the mailer names it; to tell what works.
+    pub template: Option<&'a str>,
     /// Now.
     pub now: DateTime<Utc>,
 }

@@ -52,7 +52,7 @@ pub struct Horizon {
     pub sweeps: DateTime<Utc>,
     /// Settled notifications, incidents that ended, and trips that have.
     pub incidents: DateTime<Utc>,
-    /// What was observed.
+    /// What was observed, and what events told.
     pub observations: DateTime<Utc>,
     /// Accounts that are gone, and users (with their accounts) that were not checked since and have no open incident.
     pub users: DateTime<Utc>,

@@ -1,8 +1,8 @@
 //! What can go wrong with the store, and all of it as one.
 
 use super::{
-    AlertStore, CheckStore, DeadJobStore, EntityStore, GuardStore, NotificationStore, OutboxStore, ReportStore,
-    SuppressionStore, SweepStore, TrailStore,
+    AlertStore, CheckStore, ClickStore, DeadJobStore, DeliveryStore, EntityStore, GuardStore, NotificationStore,
+    OutboxStore, ReportStore, SuppressionStore, SweepStore, TrailStore,
 };
 
 /// The store could not do what it was asked.
@@ -58,6 +58,8 @@ pub trait Store:
     + SuppressionStore
     + AlertStore
     + TrailStore
+    + ClickStore
+    + DeliveryStore
     + EntityStore
 {
 }
@@ -72,6 +74,8 @@ impl<T> Store for T where
         + SuppressionStore
         + AlertStore
         + TrailStore
+        + ClickStore
+        + DeliveryStore
         + EntityStore
 {
 }

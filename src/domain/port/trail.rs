@@ -4,6 +4,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::clicks::Click;
+use super::deliveries::Delivery;
 use super::entity::LinkTrace;
 use super::reports::LastCheck;
 use super::store::StoreResult;
@@ -58,6 +60,12 @@ pub struct Trail {
     pub guarded: Vec<(IncidentId, String, Trip)>,
     /// Reasons not to mail, past ones too.
     pub suppressions: Vec<Suppression>,
+    /// Which mails made the user ask for a new connection, oldest first.
+    #[serde(default)]
+    pub clicks: Vec<Click>,
+    /// Events that named the user, oldest first.
+    #[serde(default)]
+    pub deliveries: Vec<Delivery>,
     /// Sweeps and re-audits that could not be told apart are not here: see `last_check`. Dead jobs that hold the user.
     pub dead_jobs: Vec<uuid::Uuid>,
     /// Links that were asked for, oldest first, without where they lead.

@@ -31,6 +31,7 @@ use crate::domain::clock::Clock;
 use crate::domain::id::{IncidentId, SuppressionId};
 use crate::domain::job::Job;
 use crate::domain::lease::{Claim, Lease};
+use crate::domain::mail_links::Buttons;
 use crate::domain::notification::{EmailAddress, Notification};
 use crate::domain::plan::{Listed, Situation};
 use crate::domain::policy::Policy;
@@ -74,8 +75,8 @@ pub struct Notifier {
 /// What applies to every mail.
 #[derive(Debug, Clone)]
 pub struct MailRules {
-    /// The app's own page, with `{toolkit}` and `{user_id}`.
-    pub reconnect_url: String,
+    /// Where buttons lead.
+    pub buttons: Buttons,
     /// The domain of message ids.
     pub domain: String,
     /// Only these addresses, or domains as `@example.org`; empty: all.
@@ -151,6 +152,7 @@ impl Notifier {
             stages: &stages,
             quiet_since: now - TimeDelta::from_std(self.policy.min_interval).unwrap_or(TimeDelta::days(36_500)),
             max_per_hour: self.rules.max_per_hour,
+            template: Some(letter.mail.template()),
             now,
         };
         let settlement = match self.desk.answer(self.store.begin_sending(notification.id, &sending).await)? {

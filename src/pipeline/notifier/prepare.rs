@@ -12,7 +12,8 @@ use crate::adapters::composio::{ComposioError, Urgency};
 use crate::audit::{Look, Mode};
 use crate::config::OnAmbiguous;
 use crate::domain::digest;
-use crate::domain::incident::Resolution;
+use crate::domain::incident::{Incident, Resolution};
+use crate::domain::mail_links::Written;
 use crate::domain::notification::{Digest, EmailAddress, Notification, Recipient, hold};
 use crate::domain::plan::{Hold, Idle, Listed, Next, Situation};
 use crate::domain::policy::Policy;
@@ -150,7 +151,8 @@ impl Notifier {
         };
         let address = self.rules.redirect_all_to.is_none().then(|| reader.address.clone());
         let digest = self.digest(notification, reader, &situation, &list).await?;
-        Ok(match self.mailer.compose(&digest) {
+        let stop = self.rules.buttons.unsubscribe(written(notification, &digest));
+        Ok(match self.mailer.compose_with(&digest, stop.as_ref()) {
             Ok(mail) => Outcome::Send(Box::new(Letter { mail, address, list, situation })),
             Err(error) => {
                 Outcome::Settle(Settlement::Failed(format!("the mail could not be written: {error}")), situation)
@@ -168,7 +170,7 @@ impl Notifier {
         let listed = situation.listed(list);
         let slugs = listed.iter().map(|(incident, _)| incident.slot.toolkit.clone()).collect();
         let names = self.desk.answer(self.names.of(slugs).await)?;
-        Ok(Digest {
+        let mut digest = Digest {
             notification: notification.id,
             to: self.rules.redirect_all_to.clone().unwrap_or(reader.own),
             user: notification.user.clone(),
@@ -177,8 +179,12 @@ impl Notifier {
             time_zone: reader.recipient.time_zone,
             message_id: notification.message_id(&self.rules.domain),
             now: self.clock.now(),
-            items: digest::items(&notification.user, &listed, &names, &self.rules.reconnect_url),
-        })
+            items: Vec::new(),
+        };
+        let written = written(notification, &digest);
+        let button = |incident: &Incident| self.rules.buttons.button(written, &notification.user, incident);
+        digest.items = digest::items(&listed, &names, button);
+        Ok(digest)
     }
 
     fn address_of(&self, recipient: &Recipient) -> Result<EmailAddress, Settlement> {
@@ -189,4 +195,8 @@ impl Notifier {
             Err(Settlement::Skipped("not in notify.only_to".to_owned()))
         }
     }
+}
+
+fn written(notification: &Notification, digest: &Digest) -> Written {
+    Written { mail: notification.id, made_at: notification.created_at, now: digest.now }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::World;
 use crate::domain::id::UserId;
-use crate::simulator::account::Account;
+use crate::simulator::account::{Account, SignedIn};
 use crate::simulator::persona::{Breaks, CALLBACK_FAILED, Email, IdStyle, Kind, PERMANENT, Reason};
 use crate::simulator::population::{account_id, due};
 use crate::simulator::{catalog, chance};
@@ -37,6 +37,17 @@ pub(in crate::simulator) struct Link {
     pub(in crate::simulator) expires_at: DateTime<Utc>,
 }
 
+/// What the user decided on the hosted page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::simulator) enum Consent {
+    /// Access, with the account at the app that they always had.
+    Granted,
+    /// Access, with another account at the app.
+    Another,
+    /// No access.
+    Denied,
+}
+
 impl World {
     /// Makes an INITIALIZING account and the link to complete it; `base` is where the simulator is reached.
     pub(in crate::simulator) fn connect(&self, connect: Connect, base: &str, now: DateTime<Utc>) -> (Account, Link) {
@@ -55,6 +66,7 @@ impl World {
             updated: now,
             is_disabled: false,
             is_shared: false,
+            signed_in: SignedIn::AsUsual,
             redirect_url: None,
         };
         let (account, link) = self.give_link(&mut state, account, base, connect.callback_url, now);
@@ -75,7 +87,10 @@ impl World {
         callback_url: Option<String>,
         now: DateTime<Utc>,
     ) -> (Account, Link) {
+<<<<<<< HEAD
         // Links that were followed are gone; their tokens must not come again.
+=======
+>>>>>>> public
         state.minted += 1;
         let token = format!("lk_{}", chance::nano_id(chance::mix(self.population.spec().seed, state.minted, 61)));
         let link = Link {
@@ -104,11 +119,13 @@ impl World {
     /// The user came to the end of the hosted page: the account becomes ACTIVE, or FAILED. The link is used up. What the
     /// user was to be mailed about is settled where the new account takes the place of the old: same app, and not under
     /// another alias.
-    pub(in crate::simulator) fn complete(&self, link: &Link, is_granted: bool, now: DateTime<Utc>) {
+    pub(in crate::simulator) fn complete(&self, link: &Link, consent: Consent, now: DateTime<Utc>) {
+        let is_granted = consent != Consent::Denied;
         let mut state = self.write();
         state.links.remove(&link.token);
         let Some(mut account) = state.find(&self.population, &link.account) else { return };
         account.redirect_url = None;
+        account.signed_in = if consent == Consent::Another { SignedIn::AsAnother } else { SignedIn::AsUsual };
         account.updated = now;
         (account.status, account.reason) =
             if is_granted { ("ACTIVE", Reason::Null) } else { ("FAILED", Reason::Text(CALLBACK_FAILED)) };
@@ -246,30 +263,30 @@ impl World {
         count: usize,
         now: DateTime<Utc>,
         seen: impl Fn(&UserId) -> bool,
-    ) -> Vec<UserId> {
+    ) -> Vec<(UserId, Account)> {
         let healthy = (0..self.population.spec().users).filter_map(|number| {
             let persona = self.population.persona(number)?;
             let user = self.population.id(number)?;
             let is_fresh = !self.read().due.contains_key(user.as_str());
             (persona.breaks != Breaks::Never && is_fresh).then_some(user)
         });
-        healthy.filter(|user| self.break_user(user, now, &seen)).take(count).collect()
+        healthy.filter_map(|user| Some((user.clone(), self.break_user(&user, now, &seen)?))).take(count).collect()
     }
 
     /// Makes one ACTIVE account of a healthy user EXPIRED in place, such that its owner is to be mailed about it: what was
     /// healed last, else the row that the persona names. `seen` says whether a sweep has seen the user's accounts.
-    /// `false`: the user has no such account.
+    /// None: the user has no such account.
     pub(in crate::simulator) fn break_user(
         &self,
         user: &UserId,
         now: DateTime<Utc>,
         seen: impl Fn(&UserId) -> bool,
-    ) -> bool {
+    ) -> Option<Account> {
         let mut state = self.write();
-        let Some(number) = self.population.number(user) else { return false };
-        let Some(persona) = self.population.persona(number) else { return false };
+        let number = self.population.number(user)?;
+        let persona = self.population.persona(number)?;
         if !persona.in_app || persona.email != Email::Valid || persona.id == IdStyle::Comma {
-            return false;
+            return None;
         }
         let mut items = state.due(&self.population, number, user);
         let healed = state.added.get(user.as_str()).and_then(|accounts| {
@@ -281,17 +298,17 @@ impl World {
             Breaks::OnceSeen(index) => seen(user).then_some(index),
         };
         let named = named.and_then(|index| self.population.rows(number).into_iter().nth(index));
-        let Some(id) = healed.or(named.map(|account| account.id)) else { return false };
-        let Some(mut account) = state.find(&self.population, &id) else { return false };
+        let id = healed.or(named.map(|account| account.id))?;
+        let mut account = state.find(&self.population, &id)?;
         if account.status != "ACTIVE" {
-            return false;
+            return None;
         }
         account.status = "EXPIRED";
         account.reason = Reason::Text(PERMANENT);
         account.updated = now.max(account.created);
         items.push(due(&account, Kind::Broken));
         state.due.insert(user.as_str().to_owned(), items);
-        state.put(account);
-        true
+        state.put(account.clone());
+        Some(account)
     }
 }

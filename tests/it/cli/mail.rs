@@ -1,5 +1,8 @@
 //! `mail`: previews of samples and of the next mail to a user, and templates of one's own.
 
+use connection_auditor::domain::clock::{Clock, SystemClock};
+use connection_auditor::domain::token::{Keyring, Refused};
+
 use super::{Composio, Place, assert_shown};
 
 fn files(place: &Place, folder: &str) -> Vec<String> {
@@ -38,6 +41,27 @@ fn samples_need_no_configuration_and_are_listed_printed_or_written() {
     assert_eq!((wrong.code, wrong.out.as_str()), (64, ""));
     assert!(wrong.err.contains("reminder-several"), "{}", wrong.err);
     assert!(!place.path("connection-auditor.sqlite").exists(), "nothing is stored");
+}
+
+#[test]
+fn with_public_pages_a_preview_shows_their_links_which_nobody_can_use() {
+    let place = Place::new();
+    let key = "a-key-of-the-tests-that-is-long-enough";
+    let settings = [("HTTP__PUBLIC__URL", "https://connections.acme.example"), ("HTTP__PUBLIC__TOKEN_KEYS", key)];
+    let shown = place.run_with(&settings, &["mail", "preview", "--sample", "two", "--out", "previews"]);
+    assert_eq!(shown.code, 0, "{shown:?}");
+    let text = std::fs::read_to_string(place.path("previews/two.txt")).unwrap();
+    let tokens: Vec<&str> =
+        text.split_whitespace().filter_map(|word| word.strip_prefix("https://connections.acme.example/")).collect();
+    assert_eq!(tokens.iter().filter(|token| token.starts_with("r/")).count(), 2, "{text}");
+    assert_eq!(tokens.iter().filter(|token| token.starts_with("u/")).count(), 1, "{text}");
+    let keys = Keyring::new(&[key.into()]).unwrap();
+    for token in tokens {
+        let read = keys.read(token.get(2..).unwrap(), SystemClock.now());
+        assert_eq!(read, Err(Refused::Expired), "it looks like a real one, and is over");
+    }
+    let eml = std::fs::read_to_string(place.path("previews/two.eml")).unwrap();
+    assert!(eml.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"), "{eml}");
 }
 
 #[test]

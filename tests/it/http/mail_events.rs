@@ -190,6 +190,7 @@ async fn a_worker_takes_reports_logs_no_address_and_ends_well() {
     let port = server::free_port();
     world.set("http.public.url", "https://connections.acme.example");
     world.set("http.public.listen", format!("127.0.0.1:{port}"));
+    world.set("http.public.token_keys", "a-key-of-the-tests-that-is-long-enough");
     world.set("http.public.mail_events_secret", SECRET);
     world.set("log.filter", "trace");
     let worker = world.start_worker_with(&["--roles", "http"]);

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use connection_auditor::adapters::store;
-use connection_auditor::config::Database;
+use connection_auditor::adapters::{queue, store};
+use connection_auditor::audit::Outbox;
+use connection_auditor::config::{Database, Queue};
 use connection_auditor::domain::clock::{Clock, SystemClock};
 use connection_auditor::domain::port::Store;
 use connection_auditor::domain::suppression::Suppression;
@@ -42,9 +43,18 @@ impl Door {
     async fn on(database: Database, secret: Option<&str>, folder: tempfile::TempDir) -> Self {
         store::migrate(&database).await.expect("an empty database can be migrated");
         let store = store::connect(&database).await.expect("a migrated database opens");
-        let router = public::router(&public::Public {
+        let queue =
+            Queue { url: format!("sqlite:{}", folder.path().join("queue").display()).into(), ..Queue::default() };
+        let queue = queue::connect(&queue).await.expect("the queue opens");
+        let router = public::router(public::Public {
             store: Arc::clone(&store),
             clock: Arc::new(SystemClock),
+            reconnect: None,
+            app_name: None,
+            composio: "https://backend.composio.dev".parse().expect("a URL"),
+            trusted_proxies: Vec::new(),
+            outbox: Outbox::new(Arc::clone(&store), queue),
+            webhook_secrets: Vec::new(),
             mail_events_secret: secret.map(Into::into),
         });
         let anywhere = "127.0.0.1:0".parse().expect("an address");

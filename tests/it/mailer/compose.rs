@@ -140,6 +140,19 @@ fn a_digest_composed_again_is_the_same_mail() {
 }
 
 #[test]
+fn a_mail_is_named_by_its_language_and_by_a_print_of_its_templates() {
+    let composer = composer(&notify());
+    let of = |locale: Option<&str>| {
+        let digest = Digest { locale: locale.map(str::to_owned), ..digest(vec![slack()]) };
+        composer.compose(&digest).unwrap().template().to_owned()
+    };
+    let (english, german) = (of(None), of(Some("de-AT")));
+    assert!(english.starts_with("en-") && german.starts_with("de-") && english.len() == 11, "{english} {german}");
+    assert_eq!(of(Some("fr")), english);
+    assert_ne!(english[3..], german[3..], "other words are another print");
+}
+
+#[test]
 fn an_unsubscribe_link_brings_its_headers_and_its_words() {
     let url = "https://audit.acme.example/stop/abc".parse().unwrap();
     let composer = composer(&notify());
@@ -148,6 +161,11 @@ fn an_unsubscribe_link_brings_its_headers_and_its_words() {
     assert_eq!(read.header("List-Unsubscribe-Post").as_deref(), Some("List-Unsubscribe=One-Click"));
     assert!(read.text().contains("Stop these emails: https://audit.acme.example/stop/abc"));
     assert!(links(&read.html()).contains(&"https://audit.acme.example/stop/abc".to_owned()));
+    // Whoever tries it out on their own machine has the link, and no mail provider is told to go there.
+    let near = "http://127.0.0.1:8640/u/abc".parse().unwrap();
+    let tried = Read(composer.compose_with(&digest(vec![slack()]), Some(&near)).unwrap().bytes().to_vec());
+    assert_eq!(tried.header("List-Unsubscribe"), None);
+    assert!(links(&tried.html()).contains(&"http://127.0.0.1:8640/u/abc".to_owned()));
     let plain = "http://audit.acme.example/stop".parse().unwrap();
     assert!(matches!(composer.compose_with(&digest(vec![slack()]), Some(&plain)), Err(MailError::Unsubscribe)));
 }

@@ -7,28 +7,28 @@ use html5ever::tokenizer::TokenizerOpts;
 use html5ever::{ParseOpts, parse_document};
 use markup5ever_rcdom::{Handle, NodeData, RcDom};
 
-pub(super) struct Html(RcDom);
+pub(crate) struct Html(RcDom);
 
 /// A link: where it leads, its text, and what a screen reader calls it.
-pub(super) struct Link {
-    pub(super) url: String,
-    pub(super) text: String,
-    pub(super) label: Option<String>,
+pub(crate) struct Link {
+    pub(crate) url: String,
+    pub(crate) text: String,
+    pub(crate) label: Option<String>,
 }
 
 impl Html {
-    pub(super) fn parse(html: &str) -> Self {
+    pub(crate) fn parse(html: &str) -> Self {
         let tokenizer = TokenizerOpts { exact_errors: true, ..TokenizerOpts::default() };
         Self(parse_document(RcDom::default(), ParseOpts { tokenizer, ..ParseOpts::default() }).one(html))
     }
 
     /// What the standard calls errors, though every browser puts up with them.
-    pub(super) fn errors(&self) -> Vec<String> {
+    pub(crate) fn errors(&self) -> Vec<String> {
         self.0.errors.borrow().iter().map(ToString::to_string).collect()
     }
 
     /// Every element, by its name and attributes.
-    pub(super) fn elements(&self) -> Vec<(String, Vec<(String, String)>)> {
+    pub(crate) fn elements(&self) -> Vec<(String, Vec<(String, String)>)> {
         let found = RefCell::new(Vec::new());
         walk(&self.0.document, &|node| {
             if let NodeData::Element { name, .. } = &node.data {
@@ -39,7 +39,7 @@ impl Html {
         found.into_inner()
     }
 
-    pub(super) fn links(&self) -> Vec<Link> {
+    pub(crate) fn links(&self) -> Vec<Link> {
         let found = RefCell::new(Vec::new());
         walk(&self.0.document, &|node| {
             if let Some(url) = attribute(node, "href") {
@@ -52,7 +52,7 @@ impl Html {
     }
 
     /// What a reader sees but for the links, piece by piece.
-    pub(super) fn visible(&self) -> Vec<String> {
+    pub(crate) fn visible(&self) -> Vec<String> {
         text_of(&self.0.document, &|node| {
             let hidden = attribute(node, "style").is_some_and(|style| style.contains("display:none"));
             let name = match &node.data {

@@ -5,7 +5,7 @@ use connection_auditor::domain::incident::Resolution;
 use super::*;
 
 /// Prunes one group, and nothing else.
-async fn prune_only(db: &Db, set: impl Fn(&mut Horizon)) -> u64 {
+pub(super) async fn prune_only(db: &Db, set: impl Fn(&mut Horizon)) -> u64 {
     let never = at(-1_000_000);
     let mut horizon =
         Horizon { sweeps: never, incidents: never, observations: never, users: never, alerts: never, links: never };

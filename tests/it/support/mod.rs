@@ -1,5 +1,6 @@
 //! Real servers for the tests: each is started once, on a free port, and dies with the test process.
 
+pub(crate) mod browser;
 pub(crate) mod hooks;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;

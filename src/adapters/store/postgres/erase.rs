@@ -10,7 +10,12 @@ use crate::domain::id::UserId;
 use crate::domain::suppression::AddressHash;
 
 /// What is deleted by the id of the user, table by table.
-const BELONGINGS: [(&str, &str); 10] = [
+const BELONGINGS: [(&str, &str); 12] = [
+    ("auditor_clicks", "-- erase_clicks\nDELETE FROM auditor_clicks WHERE user_id = $1"),
+    (
+        "auditor_webhook_deliveries",
+        "-- erase_webhook_deliveries\nDELETE FROM auditor_webhook_deliveries WHERE user_id = $1",
+    ),
     (
         "auditor_notification_incidents",
         "-- erase_notification_incidents

@@ -22,7 +22,7 @@ type Before = fn(&Horizon) -> DateTime<Utc>;
 /// incident when the mail about it is, and a user when the user's accounts are. Kept for ever: the newest sweep of a schedule
 /// (its tick says what was missed), and, as long as the user is known, closed incidents of the kind that happens once ever.
 /// What was observed has ended when something newer was, or when the account was gone.
-const PRUNE: [(Before, &str); 17] = [
+const PRUNE: [(Before, &str); 18] = [
     (
         |horizon| horizon.sweeps,
         "-- prune_findings
@@ -88,6 +88,12 @@ const PRUNE: [(Before, &str); 17] = [
                  SELECT 1 FROM auditor_observations AS p WHERE p.user_id = o.user_id AND p.account_id = o.account_id
                      AND p.observed_at > o.observed_at AND p.observed_at < $1))
              LIMIT 1000)",
+    ),
+    (
+        |horizon| horizon.observations,
+        "-- prune_webhook_deliveries
+         DELETE FROM auditor_webhook_deliveries WHERE id IN (
+             SELECT d.id FROM auditor_webhook_deliveries AS d WHERE d.received_at < $1 LIMIT 1000)",
     ),
     (
         |horizon| horizon.users,

@@ -5,7 +5,9 @@
 
 mod alerts;
 mod checks;
+mod clicks;
 mod dead;
+mod deliveries;
 mod entity;
 mod erase;
 mod guard;

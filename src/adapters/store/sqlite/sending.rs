@@ -111,13 +111,15 @@ async fn begin_sending(
 ) -> sqlx::Result<bool> {
     let begun = sqlx::query(
         "-- begin_sending
-         UPDATE auditor_notifications SET state = 'sending', unclear = FALSE, lease_until = $3, sending_at = $4
+         UPDATE auditor_notifications SET state = 'sending', unclear = FALSE, lease_until = $3, sending_at = $4,
+             template = $5
          WHERE id = $1 AND token = $2 AND state = 'claimed'",
     )
     .bind(Id(id.0))
     .bind(Id(sending.lease.token))
     .bind(At(sending.lease.until))
     .bind(At(sending.now))
+    .bind(sending.template.map(write::clean))
     .execute(connection)
     .await?;
     Ok(begun.rows_affected() == 1)

@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::guard::trips;
-use super::{SqliteStore, entity, erase};
+use super::{SqliteStore, clicks, deliveries, entity, erase};
 use crate::adapters::store::case::{GuardedRow, ObservedRow, SentRow, SuppressionRow, guarded, ids};
 use crate::adapters::store::error::failed;
 use crate::adapters::store::row::{AccountRow, At, Id, LastCheckRow, NotificationRow};
@@ -53,6 +53,8 @@ impl TrailStore for SqliteStore {
                 .into_iter()
                 .map(|row| row.into_suppression(action))
                 .collect::<StoreResult<_>>()?,
+            clicks: clicks::of(&mut snapshot, &user, limit).await.map_err(failed(action))?,
+            deliveries: deliveries::of(&mut snapshot, &user, limit).await.map_err(failed(action))?,
             dead_jobs: dead_jobs(&mut snapshot, &user).await.map_err(failed(action))?,
         })
     }
