@@ -17,14 +17,9 @@ use crate::adapters::queue::{self, WorkerSpec};
 use crate::adapters::store::{self, ConnectError};
 use crate::adapters::users::UsersSource;
 use crate::audit::entity::{Entities, EntityParts};
-<<<<<<< HEAD
 use crate::audit::explain::Explainer;
-use crate::audit::{Auditor, Desk, Guard, Names, Outbox, Reaudits};
+use crate::audit::{Auditor, Desk, Guard, Names, Outbox, Reaudits, Reconnect};
 use crate::config::{Config, HttpOps, NotifyMode};
-=======
-use crate::audit::{Auditor, Desk, Guard, Names, Outbox, Reconnect};
-use crate::config::{Config, NotifyMode};
->>>>>>> public
 use crate::domain::alert::Telling;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::connection::ReconnectPage;
@@ -32,12 +27,8 @@ use crate::domain::job::Lane;
 use crate::domain::mail_links::{Buttons, Links};
 use crate::domain::notification::hold;
 use crate::domain::port::{JobHandler, JobStore, Store};
-<<<<<<< HEAD
-use crate::http::{Listener, ops, public};
-=======
 use crate::domain::token::Keyring;
-use crate::http::{Listener, public};
->>>>>>> public
+use crate::http::{Listener, ops, public};
 use crate::pipeline::alerter::conditions::Expected;
 use crate::pipeline::alerter::{Alerter, Channels};
 use crate::pipeline::checker::Checker;
@@ -155,13 +146,12 @@ impl App {
     /// A stage ended by itself.
     pub async fn run(&self, roles: &BTreeSet<Role>, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut stages = Stages { running: JoinSet::new(), shutdown: shutdown.clone() };
-<<<<<<< HEAD
         let composio = match self.config.composio.api_key {
             Some(_) => Some(Composio::new(self.config.composio.clone(), Arc::clone(&self.clock))?),
             None => None,
         };
         if roles.contains(&Role::Http) {
-            if let Some(listener) = self.public_listener().await? {
+            if let Some(listener) = self.public_listener(composio.as_ref()).await? {
                 stages.start("http", listener.serve(shutdown.soft.clone()));
             }
             let alone = roles.len() == 1;
@@ -169,20 +159,6 @@ impl App {
                 stages.start("ops", listener.serve(shutdown.soft.clone()));
             }
         }
-=======
-        let composio = Composio::new(self.config.composio.clone(), Arc::clone(&self.clock))?;
-        let users = self.users()?;
-        let hold_all = self.config.notify.mode == NotifyMode::Hold;
-        let policy = self.config.policy.clone();
-        let auditor = self.auditor(&composio);
-        if roles.contains(&Role::Http)
-            && let Some(listener) = self.public_listener(&composio, &auditor, &users).await?
-        {
-            stages.start("http", listener.serve(shutdown.soft.clone()));
-        }
-        let lease = self.config.queue.lease;
-        let desk = Desk::new(Arc::clone(&self.store), Arc::clone(&self.clock), lease, self.config.queue.max_deliveries);
->>>>>>> public
         let tasks = TaskTracker::new();
         if roles.contains(&Role::Keeper) {
             let keeper = Keeper {
@@ -269,25 +245,15 @@ impl App {
     }
 
     /// What the internet may reach; none unless `http.public.url` says where that is.
-    async fn public_listener(
-        &self,
-        composio: &Composio,
-        auditor: &Auditor,
-        users: &Arc<UsersSource>,
-    ) -> anyhow::Result<Option<Listener>> {
+    async fn public_listener(&self, composio: Option<&Composio>) -> anyhow::Result<Option<Listener>> {
         let settings = &self.config.http.public;
         if settings.url.is_none() {
             return Ok(None);
         }
-        let reconnect = links(&self.config).map(|links| Reconnect {
-            composio: composio.clone(),
-            auditor: auditor.clone(),
-            store: Arc::clone(&self.store),
-            users: Arc::clone(users),
-            outbox: self.outbox(),
-            links,
-            clock: Arc::clone(&self.clock),
-        });
+        let reconnect = match links(&self.config) {
+            Some(links) => Some(self.reconnect(links, composio)?),
+            None => None,
+        };
         let routes = public::router(public::Public {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
@@ -300,6 +266,20 @@ impl App {
             mail_events_secret: settings.mail_events_secret.clone(),
         });
         Ok(Some(Listener::bind(settings.listen, "http.public.listen", routes).await?))
+    }
+
+    /// Connects again what broke, for whoever opens the link of a mail.
+    fn reconnect(&self, links: Links, composio: Option<&Composio>) -> anyhow::Result<Reconnect> {
+        let composio = composio.context("composio.api_key is not set, and the pages at http.public.url need it")?;
+        Ok(Reconnect {
+            composio: composio.clone(),
+            auditor: self.auditor(composio),
+            store: Arc::clone(&self.store),
+            users: self.users()?,
+            outbox: self.outbox(),
+            links,
+            clock: Arc::clone(&self.clock),
+        })
     }
 
     /// The API and the probes; none if `http.ops.listen` is off. Whoever starts a second worker on one machine has asked for no

@@ -204,10 +204,7 @@ async fn dispatch(cli: Cli) -> Exit {
         Command::Simulator(args) => simulate::simulate(&args).await,
         Command::Openapi(_) => openapi::openapi(),
         command => match load(&cli.global) {
-<<<<<<< HEAD
             // Every command's work is in it: too large to be moved about.
-=======
->>>>>>> public
             Ok(config) => Box::pin(with_config(command, config, &cli.global)).await,
             Err(exit) => return exit,
         },

@@ -138,9 +138,6 @@ fn outside(config: &Config, judge: &mut Judge<'_>) {
         &["http.public.mail_events_secret", "http.public.mail_events_secret_file", "http.public.url"],
         "bounces are taken at http.public.url, which is unset: nothing would listen".to_owned(),
     );
-<<<<<<< HEAD
-    ops(&config.http.ops, judge);
-=======
     judge.refuse_if(
         !config.composio.webhook_secrets.is_empty() && public.url.is_none(),
         &["composio.webhook_secrets", "composio.webhook_secrets_file", "http.public.url"],
@@ -153,7 +150,7 @@ fn outside(config: &Config, judge: &mut Judge<'_>) {
          make one with `openssl rand -base64 32`"
             .to_owned(),
     );
->>>>>>> public
+    ops(&config.http.ops, judge);
     let (kept, window) = (config.retention.incidents, config.guard.window);
     let why = "the guard and the flapping rule look that far back";
     judge.not_longer("guard.window", window, "retention.incidents", kept, why);

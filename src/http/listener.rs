@@ -9,11 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-<<<<<<< HEAD
 use hyper::Request;
-=======
-use axum::http::Request;
->>>>>>> public
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::LONGEST_REQUEST;
-use super::public::Peer;
 
 /// So many connections are open at once; others wait until one ends.
 const CONNECTIONS: usize = 512;
@@ -106,11 +101,7 @@ impl Listener {
                     }
                 };
                 let router = self.router.clone().map_request(move |mut request: Request<Incoming>| {
-<<<<<<< HEAD
                     request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
-=======
-                    request.extensions_mut().insert(Peer(peer));
->>>>>>> public
                     request
                 });
                 let service = TowerToHyperService::new(router);

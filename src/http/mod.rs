@@ -2,22 +2,15 @@
 //!
 //! | room | who reaches it | what |
 //! |---|---|---|
-<<<<<<< HEAD
-//! | [`public`] | the internet, through a proxy that brings TLS | what mail providers report |
-//! | [`ops`] | operators and the app's own servers | the API, probes |
-=======
 //! | [`public`] | the internet, through a proxy that brings TLS | the pages that mails lead to, what Composio and mail providers report |
->>>>>>> public
+//! | [`ops`] | operators and the app's own servers | the API, probes |
 //!
 //! Every listener is bounded alike: connections, the time for headers and for a whole request, the size of a body. Every
 //! answer carries a request id, and every refusal is a problem as RFC 9457 describes it. What is logged of a request is its
 //! method, its route and the status: paths, queries and bodies may hold addresses and secrets.
 
-<<<<<<< HEAD
 mod api;
-=======
 mod composio_events;
->>>>>>> public
 mod listener;
 mod mail_events;
 pub mod ops;

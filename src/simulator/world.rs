@@ -35,11 +35,7 @@ struct State {
     owner_of: HashMap<String, String>,
     /// How many were ever made.
     births: u64,
-<<<<<<< HEAD
-    /// How many links were ever made.
-=======
     /// How many links were ever minted: no token comes twice.
->>>>>>> public
     minted: u64,
     /// Links by token.
     links: HashMap<String, Link>,

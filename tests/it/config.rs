@@ -88,12 +88,18 @@ fn what_the_example_shows_commented_out_is_valid() {
         fs::write(&path, text).expect("a file");
         path.display().to_string()
     };
-    let inline_secrets =
-<<<<<<< HEAD
-        ["api_key", "password", "url", "query", "secret", "mail_events_secret", "read_tokens", "write_tokens"];
-=======
-        ["api_key", "password", "url", "query", "secret", "mail_events_secret", "token_keys", "webhook_secrets"];
->>>>>>> public
+    let inline_secrets = [
+        "api_key",
+        "password",
+        "url",
+        "query",
+        "secret",
+        "mail_events_secret",
+        "token_keys",
+        "webhook_secrets",
+        "read_tokens",
+        "write_tokens",
+    ];
     let files = example_uncommented(|key| inline_secrets.contains(&key))
         .lines()
         .filter(|line| !(line.starts_with("url = \"sqlite:")))
@@ -108,16 +114,13 @@ fn what_the_example_shows_commented_out_is_valid() {
         .replace("/run/secrets/alerts_webhook_secret", &secret("signing", &format!("whsec_{}", "A".repeat(32))))
         .replace("/run/secrets/alerts_slack_url", &secret("slack", "https://b.example/hook"))
         .replace("/run/secrets/mail_events_secret", &secret("events", "hunter2-hunter2-hunter2"))
-<<<<<<< HEAD
         .replace("/run/secrets/api_read_tokens", &secret("readers", "# of May\nsupport:hunter2-hunter2-hunter2\n"))
         .replace("/run/secrets/api_write_tokens", &secret("writers", "app:hunter3-hunter3-hunter3"))
-=======
         .replace(
             "/run/secrets/token_keys",
             &secret("tokens", "the-newer-key-0123456789-0123456789\n\nthe-older-key-0123456789-0123456789\n"),
         )
         .replace("/run/secrets/composio_webhook_secrets", &secret("hooks", "whsec_newer\r\nwhsec_older\r\n"))
->>>>>>> public
         // This one is no secret, and has no twin.
         .replace("[http.public]", "[http.public]\nurl = \"https://c.example\"");
     let config = read(&files, &[]).expect("the twins are valid");

@@ -5,11 +5,8 @@
 mod alerts;
 mod availability;
 mod checks;
-<<<<<<< HEAD
-mod entity;
-=======
 mod clicks;
->>>>>>> public
+mod entity;
 mod guard;
 mod notifications;
 mod opening;

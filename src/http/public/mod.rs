@@ -25,8 +25,6 @@ use axum::http::HeaderMap;
 use secrecy::SecretString;
 use url::Url;
 
-pub(in crate::http) use self::visitor::Peer;
-
 use self::page::{Frame, Language, Notice};
 use self::visitor::{Bounds, TooOften};
 use super::composio_events::{self, Intake};
@@ -37,6 +35,7 @@ use crate::domain::id::NotificationId;
 use crate::domain::network::Network;
 use crate::domain::port::Store;
 use crate::domain::token::{Grant, Refused};
+use crate::http::listener::Peer;
 
 /// What the public routes need.
 #[derive(Clone)]

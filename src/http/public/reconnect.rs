@@ -8,7 +8,7 @@
 //! | `GET /c/{token}` | what that check found, as far as it has come; comes back by itself until it is over |
 //! | `POST /c/{token}` | another check, for who does not want to wait |
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -20,12 +20,12 @@ use secrecy::ExposeSecret;
 use url::form_urlencoded;
 
 use super::page::{About, Connection, Frame, Notice, Refresh};
-use super::visitor::Peer;
 use super::{Pages, Stopped, Visit};
 use crate::audit::{Begin, Names, Outcome, Stand};
 use crate::domain::incident::Incident;
 use crate::domain::port::StoreResult;
 use crate::domain::token::{Grant, Subject};
+use crate::http::listener::Peer;
 
 /// How long a page that waits for an outcome waits before it comes back, in seconds.
 const COMES_BACK: u8 = 2;
@@ -218,6 +218,6 @@ impl Asked {
 }
 
 /// Where a request comes from, if the listener says so.
-pub(super) fn peer(from: From) -> SocketAddr {
-    from.map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |Extension(Peer(address))| address)
+pub(super) fn peer(from: From) -> IpAddr {
+    from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(Peer(address))| address)
 }

@@ -19,7 +19,6 @@ use uuid::Uuid;
 
 use super::page::{Language, Notice, Stop, StopApp, Until};
 use super::reconnect::see_other;
-use super::visitor::Peer;
 use super::{Pages, Stopped, Visit};
 use crate::audit::Names;
 use crate::domain::clock::to_micros;
@@ -27,6 +26,7 @@ use crate::domain::id::{NotificationId, SuppressionId, Toolkit};
 use crate::domain::port::{Mailed, StoreResult};
 use crate::domain::suppression::{Suppression, SuppressionKind, Whom};
 use crate::domain::token::Grant;
+use crate::http::listener::Peer;
 
 /// How long a pause is.
 const PAUSE: TimeDelta = TimeDelta::days(30);

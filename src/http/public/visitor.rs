@@ -26,10 +26,6 @@ const ACTION_EVERY: Duration = Duration::from_secs(15);
 /// So many addresses are remembered before those that were not seen lately are forgotten.
 const REMEMBERED: usize = 50_000;
 
-/// The other end of the connection.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::http) struct Peer(pub(in crate::http) SocketAddr);
-
 /// Somebody asks too often: not before this wait again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooOften(pub(super) Duration);
@@ -89,7 +85,7 @@ fn block(address: IpAddr) -> IpAddr {
 
 /// Where a request comes from. What proxies of ours say of it is believed, from the nearest on, as far as they are ours; what
 /// anybody else wrote before is not.
-pub(super) fn address(peer: SocketAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+pub(super) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let said: Vec<&str> = headers
         .get_all(FORWARDED_FOR)
@@ -97,7 +93,7 @@ pub(super) fn address(peer: SocketAddr, headers: &HeaderMap, trusted: &[Network]
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .collect();
-    let mut nearest = peer.ip();
+    let mut nearest = peer;
     for text in said.iter().rev().map(|text| text.trim()) {
         if !is_trusted(nearest) {
             break;
@@ -143,16 +139,16 @@ mod tests {
     fn only_what_trusted_proxies_wrote_is_believed() {
         let trusted: Vec<Network> = ["10.0.0.0/8", "::1"].iter().map(|text| text.parse().expect("a network")).collect();
         for (peer, said, from) in [
-            ("203.0.113.9:1", None, "203.0.113.9"),
-            ("203.0.113.9:1", Some("198.51.100.1"), "203.0.113.9"),
-            ("10.1.1.1:1", None, "10.1.1.1"),
-            ("10.1.1.1:1", Some("198.51.100.1"), "198.51.100.1"),
-            ("10.1.1.1:1", Some("6.6.6.6, 198.51.100.1"), "198.51.100.1"),
-            ("10.1.1.1:1", Some("6.6.6.6, 198.51.100.1, 10.2.2.2"), "198.51.100.1"),
-            ("10.1.1.1:1", Some("198.51.100.1:4711"), "198.51.100.1"),
-            ("[::1]:1", Some("[2001:db8::7]:4711"), "2001:db8::7"),
-            ("10.1.1.1:1", Some("6.6.6.6, unknown, 10.2.2.2"), "10.2.2.2"),
-            ("10.1.1.1:1", Some(""), "10.1.1.1"),
+            ("203.0.113.9", None, "203.0.113.9"),
+            ("203.0.113.9", Some("198.51.100.1"), "203.0.113.9"),
+            ("10.1.1.1", None, "10.1.1.1"),
+            ("10.1.1.1", Some("198.51.100.1"), "198.51.100.1"),
+            ("10.1.1.1", Some("6.6.6.6, 198.51.100.1"), "198.51.100.1"),
+            ("10.1.1.1", Some("6.6.6.6, 198.51.100.1, 10.2.2.2"), "198.51.100.1"),
+            ("10.1.1.1", Some("198.51.100.1:4711"), "198.51.100.1"),
+            ("::1", Some("[2001:db8::7]:4711"), "2001:db8::7"),
+            ("10.1.1.1", Some("6.6.6.6, unknown, 10.2.2.2"), "10.2.2.2"),
+            ("10.1.1.1", Some(""), "10.1.1.1"),
         ] {
             let said = said.map_or_else(HeaderMap::new, |said| headers(&[("x-forwarded-for", said)]));
             let from: IpAddr = from.parse().expect("an address");

@@ -87,10 +87,7 @@ impl World {
         callback_url: Option<String>,
         now: DateTime<Utc>,
     ) -> (Account, Link) {
-<<<<<<< HEAD
         // Links that were followed are gone; their tokens must not come again.
-=======
->>>>>>> public
         state.minted += 1;
         let token = format!("lk_{}", chance::nano_id(chance::mix(self.population.spec().seed, state.minted, 61)));
         let link = Link {
