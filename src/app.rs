@@ -316,6 +316,7 @@ impl App {
             users,
             entities: composio.map(|composio| self.entities_over(composio)),
             reaudits: self.reaudits(),
+            execute_timeout: self.config.composio.execute_timeout,
             stopping: stopping.clone(),
         }
     }

@@ -36,7 +36,7 @@ use problem::Problem;
 
 /// No body may be larger, in bytes.
 const LARGEST_BODY: usize = 1024 * 1024;
-/// No request may take longer, its body included.
+/// No request may take longer, its body included, where nobody said otherwise.
 const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 /// A longer id of a request is not taken over.
 const LONGEST_REQUEST_ID: usize = 64;
@@ -51,17 +51,24 @@ enum RequestIds {
     Theirs,
 }
 
-/// What all listeners share around their routes; requests are named by us.
-fn bounded(routes: Router) -> Router {
-    bounded_with(routes, RequestIds::Ours)
+/// What differs between listeners.
+#[derive(Debug, Clone, Copy)]
+struct Around {
+    ids: RequestIds,
+    longest: Duration,
 }
 
-fn bounded_with(routes: Router, ids: RequestIds) -> Router {
+/// What all listeners share around their routes; requests are named by us.
+fn bounded(routes: Router) -> Router {
+    bounded_with(routes, Around { ids: RequestIds::Ours, longest: LONGEST_REQUEST })
+}
+
+fn bounded_with(routes: Router, differs: Around) -> Router {
     routes
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(middleware::from_fn_with_state(ids, around))
+        .layer(middleware::from_fn_with_state(differs, around))
 }
 
 /// The id that a client gave its request, if it is one that can stand in a log and a header.
@@ -72,7 +79,7 @@ fn id_of(request: &Request) -> Option<String> {
 }
 
 /// Bounds a request in time, names it, logs it, and says to browsers that there is nothing to guess or keep.
-async fn around(State(ids): State<RequestIds>, request: Request, next: Next) -> Response {
+async fn around(State(Around { ids, longest }): State<Around>, request: Request, next: Next) -> Response {
     let theirs = if ids == RequestIds::Theirs { id_of(&request) } else { None };
     let id = theirs.unwrap_or_else(|| Uuid::now_v7().to_string());
     let method = request.method().clone();
@@ -80,7 +87,7 @@ async fn around(State(ids): State<RequestIds>, request: Request, next: Next) -> 
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let span = tracing::info_span!("request", id, caller = tracing::field::Empty);
     let begin = Instant::now();
-    let answer = timeout(LONGEST_REQUEST, next.run(request).instrument(span.clone())).await;
+    let answer = timeout(longest, next.run(request).instrument(span.clone())).await;
     let mut answer = answer.unwrap_or_else(|_| Problem::unavailable("it took too long").into_response());
     let status = answer.status();
     let ms = begin.elapsed().as_millis();

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::api::access::{Door, from_this_machine};
-use super::{RequestIds, api, bounded_with, probes};
+use super::{Around, LONGEST_REQUEST, RequestIds, api, bounded_with, probes};
 use crate::adapters::users::UsersSource;
 use crate::audit::Reaudits;
 use crate::audit::entity::Entities;
@@ -25,6 +25,9 @@ use crate::domain::port::{Depth, JobStore, Store};
 
 /// How long the queue may take to say how much it holds.
 const ASKING: Duration = Duration::from_secs(2);
+
+/// What a request to execute a tool may take besides the tool: the gate, and which account it is.
+const AROUND_EXECUTION: Duration = Duration::from_secs(20);
 
 /// What the ops routes need.
 pub struct Ops {
@@ -42,6 +45,8 @@ pub struct Ops {
     pub explainer: Explainer,
     /// Asks for checks.
     pub reaudits: Reaudits,
+    /// How long a tool may take.
+    pub execute_timeout: Duration,
     /// Whether the worker was told to stop.
     pub stopping: CancellationToken,
 }
@@ -62,10 +67,12 @@ impl Ops {
 
 /// The routes of the ops listener, for whoever `settings` lets in.
 pub fn router(ops: Ops, settings: &HttpOps) -> Router {
+    // A tool that is cut off may have done its work all the same: it is given the time that the settings give it.
+    let slowest = ops.execute_timeout + AROUND_EXECUTION;
     let ops = Arc::new(ops);
     let door = Arc::new(Door::new(settings));
     let routes = probes::routes(&ops).merge(api::router(&ops, &door));
-    let routes = bounded_with(routes, RequestIds::Theirs);
+    let routes = bounded_with(routes, Around { ids: RequestIds::Theirs, longest: LONGEST_REQUEST.max(slowest) });
     routes.layer(middleware::from_fn_with_state(door, from_this_machine))
 }
 

@@ -1,14 +1,20 @@
 //! What is known of the user: from the store if that is fresh enough, else by looking, ahead of sweeps, and recording what was seen.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::{Entity, EntityError};
-use crate::adapters::composio::Urgency;
+use crate::adapters::composio::{ComposioError, Urgency};
 use crate::audit::observe::{Look, Mode};
 use crate::domain::freshness::Freshness;
 use crate::domain::id::Toolkit;
 use crate::domain::job::Job;
 use crate::domain::port::Standing;
+
+/// Somebody waits for the answer: an *unknown* in time is worth more to them than a certain one after all retries.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// What is known, and how far it can be relied on.
 pub(super) struct Known {
@@ -47,7 +53,11 @@ impl Entity {
     /// be newer still.
     async fn look(&self) -> Result<Standing, EntityError> {
         let parts = self.parts();
-        let seen = parts.auditor.look(&self.user, Urgency::Now).await?;
+        let Ok(seen) = timeout(LONGEST_LOOK, parts.auditor.look(&self.user, Urgency::Now)).await else {
+            let what = format!("no answer within {} s", LONGEST_LOOK.as_secs());
+            return Err(ComposioError::Unavailable { what, retry_after: None }.into());
+        };
+        let seen = seen?;
         let looks = [(self.user.clone(), Look::Seen(seen))];
         let (_, notifications, _) = parts.auditor.record(&looks, &Mode::default()).await?;
         let jobs: Vec<_> = notifications.into_iter().map(|id| (Job::Notify(id), None)).collect();

@@ -57,6 +57,18 @@ async fn what_was_seen_answers_until_it_is_too_old_or_doubted() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_an_answer_is_told_in_time_that_there_is_none() {
+    let bench = Bench::start().await;
+    bench.connect("ann", "slack").await;
+    bench.simulator.set_faults(Faults::outage(FaultKind::Silent));
+    let ann = bench.entity("ann");
+    let apps = [slack()];
+    let gate = tokio::time::timeout(Duration::from_secs(15), ann.gate(&apps, Freshness::Now));
+    let gate = only(gate.await.expect("before a person gives up").expect("answered"));
+    assert_eq!(why(&gate.decision), Some(Unseen::Unavailable));
+}
+
+#[tokio::test]
 async fn several_apps_are_answered_by_one_look_in_the_order_asked_for() {
     let bench = Bench::start().await;
     bench.connect("ann", "slack").await;
