@@ -3,7 +3,7 @@
 //! | room | who reaches it | what |
 //! |---|---|---|
 //! | [`public`] | the internet, through a proxy that brings TLS | the pages that mails lead to, what Composio and mail providers report |
-//! | [`ops`] | operators and the app's own servers | the API, probes |
+//! | [`ops`] | operators and the app's own servers | the API, probes, metrics |
 //!
 //! Every listener is bounded alike: connections, the time for headers and for a whole request, the size of a body. Every
 //! answer carries a request id, and every refusal is a problem as RFC 9457 describes it. What is logged of a request is its
@@ -13,6 +13,7 @@ mod api;
 mod composio_events;
 mod listener;
 mod mail_events;
+mod metrics;
 pub mod ops;
 mod probes;
 mod problem;

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `GET /livez` | whether the process is alive | nothing |
 //! | `GET /readyz` | whether database and queue are there | nothing |
+//! | `GET /metrics` | what came of mails and events, for Prometheus | a token, if any is set |
 //! | `/api/v1/…` | the API; `GET /api/v1/openapi.json` describes it | a token, if any is set |
 
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use axum::{Router, middleware};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::api::access::{Door, from_this_machine};
-use super::{Around, LONGEST_REQUEST, RequestIds, api, bounded_with, probes};
+use super::api::access::{Door, admit, from_this_machine};
+use super::{Around, LONGEST_REQUEST, RequestIds, api, bounded_with, metrics, probes};
 use crate::adapters::users::UsersSource;
 use crate::audit::Reaudits;
 use crate::audit::entity::Entities;
@@ -71,7 +72,8 @@ pub fn router(ops: Ops, settings: &HttpOps) -> Router {
     let slowest = ops.execute_timeout + AROUND_EXECUTION;
     let ops = Arc::new(ops);
     let door = Arc::new(Door::new(settings));
-    let routes = probes::routes(&ops).merge(api::router(&ops, &door));
+    let metrics = metrics::routes(&ops).route_layer(middleware::from_fn_with_state(Arc::clone(&door), admit));
+    let routes = probes::routes(&ops).merge(metrics).merge(api::router(&ops, &door));
     let routes = bounded_with(routes, Around { ids: RequestIds::Theirs, longest: LONGEST_REQUEST.max(slowest) });
     routes.layer(middleware::from_fn_with_state(door, from_this_machine))
 }

@@ -48,6 +48,12 @@ async fn a_token_opens_what_its_scope_says_and_nothing_opens_without_one() {
         let answer = api.ask(Method::GET, open).send().await.expect("it answers");
         assert_eq!(answer.status(), 200, "{open} needs no token");
     }
+    let closed = api.ask(Method::GET, "/metrics").send().await.expect("it answers");
+    assert_eq!(code(closed, 401).await, "unauthenticated");
+    let metrics = api.ask(Method::GET, "/metrics").bearer_auth(READ).send().await.expect("it answers");
+    assert!(metrics.headers()["content-type"].to_str().expect("text").starts_with("application/openmetrics-text"));
+    let metrics = metrics.text().await.expect("a text");
+    assert!(metrics.contains("connection_auditor_build_info{") && metrics.ends_with("# EOF\n"), "{metrics}");
     let foreign = api.get("/api/v1/status").await;
     assert_eq!(foreign.status(), 200);
     let named = api.ask(Method::GET, "/api/v1/status").bearer_auth(READ).header("host", "ops.acme.example");
