@@ -102,7 +102,7 @@ async fn count(ops: &Ops) -> StoreResult<Counts> {
 
 fn written(counts: &Counts) -> String {
     let mut registry = Registry::with_prefix("connection_auditor");
-    registry.register("build", "The version that runs.", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+    registry.register("build", "The version that runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
     of_mails(&mut registry, &counts.reconnects);
     of_events(&mut registry, counts);
     let mut text = String::new();
@@ -177,7 +177,7 @@ mod tests {
             events: vec![("composio.connected_account.expired".to_owned(), 41)],
         };
         let text = written(&counts);
-        let mail = r#"app="slack",stage="first",template="en 1a\"2b""#;
+        let mail = r#"app="slack",stage="first mail",template="en 1a\"2b""#;
         for line in [
             format!("connection_auditor_mailed_connections{{{mail}}} 40"),
             format!("connection_auditor_clicked_connections{{{mail}}} 31"),
