@@ -11,6 +11,7 @@ mod observe;
 mod outbox;
 mod reaudit;
 mod reconnect;
+mod report;
 mod status;
 
 pub use guard::Guard;
@@ -20,4 +21,5 @@ pub use observe::{Auditor, Look, Mode, RecordError};
 pub use outbox::Outbox;
 pub use reaudit::{Asked, Reaudits};
 pub use reconnect::{Begin, Outcome, Reconnect, ReconnectError, Stand};
+pub use report::Report;
 pub use status::Status;

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use crate::adapters::composio::Composio;
 use crate::domain::clock::Clock;
-use crate::domain::connection::capitalized;
+use crate::domain::connection::name_of_slug;
 use crate::domain::id::Toolkit;
 use crate::domain::port::{Store, StoreResult, ToolkitName};
 
@@ -55,7 +55,7 @@ impl Names {
         let slugs: Vec<Toolkit> = slugs.into_iter().collect();
         let mut known = store.toolkits(&slugs).await?;
         let named = slugs.into_iter().map(|slug| {
-            let name = known.remove(&slug).map_or_else(|| capitalized(&slug), |known| known.name);
+            let name = known.remove(&slug).map_or_else(|| name_of_slug(&slug), |known| known.name);
             (slug, name)
         });
         Ok(named.collect())
@@ -67,10 +67,10 @@ impl Names {
                 self.store.remember_toolkit(slug, &fresh).await?;
                 Ok(fresh.name)
             }
-            Ok(_) => Ok(old.map_or_else(|| capitalized(slug), |old| old.name)),
+            Ok(_) => Ok(old.map_or_else(|| name_of_slug(slug), |old| old.name)),
             Err(error) => {
                 tracing::info!(event = "toolkit.name_unknown", toolkit = ?slug, %error);
-                Ok(old.map_or_else(|| capitalized(slug), |old| old.name))
+                Ok(old.map_or_else(|| name_of_slug(slug), |old| old.name))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -56,13 +57,31 @@ impl Reaudits {
 
     async fn store_and_push(&self, chunks: Vec<(CheckId, Vec<UserId>)>) -> StoreResult<Asked> {
         let now = self.clock.now();
-        let check = |(id, users)| Check { id, sweep: None, seq: 0, users, attempt: 0, due_at: now };
-        let checks: Vec<Check> = chunks.into_iter().map(check).collect();
+        let checks: Vec<Check> = chunks.into_iter().map(|(id, users)| Check::of_users(id, users, now)).collect();
         self.store.insert_checks(&checks, now).await?;
         let jobs: Vec<_> = checks.iter().map(|check| (Job::Check(Lane::CheckNow, check.id), None)).collect();
         let queued = self.outbox.hand_over(&jobs).await;
         Ok(Asked { checks: checks.iter().map(|check| check.id).collect(), queued })
     }
+}
+
+/// Doubts what is known of a user, and has the user looked at again ahead of all sweeps; `None`: such a check waits already.
+///
+/// # Errors
+/// It could not be stored.
+pub(super) async fn recheck(
+    store: &dyn Store,
+    outbox: &Outbox,
+    user: &UserId,
+    now: DateTime<Utc>,
+) -> StoreResult<Option<CheckId>> {
+    let check = Check::of_users(CheckId(Uuid::now_v7()), vec![user.clone()], now);
+    if !store.recheck(user, &check, now).await? {
+        return Ok(None);
+    }
+    // If the queue is away the keeper pushes it later.
+    outbox.hand_over(&[(Job::Check(Lane::CheckNow, check.id), None)]).await;
+    Ok(Some(check.id))
 }
 
 /// The id that this user's check has under this key. Lengths are hashed too, so that parts cannot flow into each other.

@@ -18,19 +18,19 @@ use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 use uuid::Uuid;
 
+use super::reaudit::recheck;
 use super::{Auditor, Look, Mode, Outbox};
 use crate::adapters::composio::{Composio, ComposioError, Listing, Refusal, Urgency};
 use crate::adapters::users::UsersSource;
 use crate::domain::account::Status;
 use crate::domain::clock::Clock;
-use crate::domain::id::{AccountId, CheckId, LinkId, UserId};
+use crate::domain::id::{AccountId, LinkId, UserId};
 use crate::domain::incident::{Incident, Resolution};
-use crate::domain::job::{Job, Lane};
+use crate::domain::job::Job;
 use crate::domain::lease::Lease;
 use crate::domain::link::{InVain, Link, LinkKey, LinkRequest, Reserved, Wish};
 use crate::domain::mail_links::Links;
 use crate::domain::port::{Store, StoreError, StoreResult};
-use crate::domain::sweep::Check;
 use crate::domain::token::Subject;
 use crate::domain::verdict::{Verdict, assess};
 
@@ -171,18 +171,7 @@ impl Reconnect {
     /// It could not be stored.
     pub async fn returned(&self, subject: Subject) -> StoreResult<()> {
         let Some((user, _)) = self.store.incident(subject.incident).await? else { return Ok(()) };
-        let now = self.clock.now();
-        let check = Check {
-            id: CheckId(Uuid::now_v7()),
-            sweep: None,
-            seq: 0,
-            users: vec![user.clone()],
-            attempt: 0,
-            due_at: now,
-        };
-        if self.store.recheck(&user, &check, now).await? {
-            self.outbox.hand_over(&[(Job::Check(Lane::CheckNow, check.id), None)]).await;
-        }
+        recheck(self.store.as_ref(), &self.outbox, &user, self.clock.now()).await?;
         Ok(())
     }
 

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use clap::{Args, Subcommand};
-use serde::Serialize;
 
 use super::show::{self, Table, hint, say};
 use super::{Exit, Outcome};
+use crate::audit::Report;
 use crate::config::Config;
 use crate::domain::clock::{Clock, SystemClock};
-use crate::domain::port::{Coverage, Reconnects, WITHIN_DAYS, Within};
+use crate::domain::port::{WITHIN_DAYS, Within};
 
 /// Report on what came of mails.
 #[derive(Debug, Args)]
@@ -48,25 +48,12 @@ struct ReconnectsArgs {
     json: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Report {
-    since: DateTime<Utc>,
-    reconnects: Vec<Reconnects>,
-    coverage: Vec<Coverage>,
-    events: Vec<(String, u64)>,
-}
-
 pub(super) async fn report(args: &ReportArgs, config: &Config) -> Outcome {
     let ReportCommand::Reconnects(args) = &args.command;
     let now = SystemClock.now();
     let since = now - TimeDelta::from_std(args.since).unwrap_or(TimeDelta::days(36_500)).min(TimeDelta::days(36_500));
     let store = super::open_store(config).await?;
-    let report = Report {
-        since,
-        reconnects: store.reconnects(since, now).await?,
-        coverage: store.coverage(since).await?,
-        events: store.deliveries(since).await?,
-    };
+    let report = Report::read(store.as_ref(), since, now).await?;
     if args.json {
         show::json(&report)?;
         return Ok(Exit::Done);

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::account::Status;
 use super::digest::fill;
 use super::id::{AccountId, AuthConfigId, Toolkit, UserId};
+use super::notice;
 use super::port::ToolkitName;
 use super::verdict::{SlotVerdict, Verdict};
 
@@ -73,14 +74,13 @@ pub type AppNames = HashMap<Toolkit, ToolkitName>;
 /// The name of an app; one that nobody ever told is made from what the API calls it.
 #[must_use]
 pub fn name_of(names: &AppNames, toolkit: &Toolkit) -> String {
-    names.get(toolkit).map_or_else(|| capitalized(toolkit), |known| known.name.clone())
+    names.get(toolkit).map_or_else(|| name_of_slug(toolkit), |known| known.name.clone())
 }
 
 /// The best that can be made of `googlecalendar` without knowing better.
 #[must_use]
-pub fn capitalized(slug: &Toolkit) -> String {
-    let mut letters = slug.as_str().chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+pub fn name_of_slug(slug: &Toolkit) -> String {
+    notice::capitalized(slug.as_str())
 }
 
 /// Tells verdicts as connections.

@@ -211,3 +211,11 @@ pub struct Check {
     /// Not before this instant.
     pub due_at: DateTime<Utc>,
 }
+
+impl Check {
+    /// A check that no sweep asked for, due at once.
+    #[must_use]
+    pub fn of_users(id: CheckId, users: Vec<UserId>, now: DateTime<Utc>) -> Self {
+        Self { id, sweep: None, seq: 0, users, attempt: 0, due_at: now }
+    }
+}

@@ -104,14 +104,8 @@ impl Intake {
         let is_alarm = ALARMS.contains(&event.kind.as_str());
         let user = self.user_of(&event).await?;
         let now = self.clock.now();
-        let check = user.clone().filter(|_| is_alarm).map(|user| Check {
-            id: CheckId(Uuid::now_v7()),
-            sweep: None,
-            seq: 0,
-            users: vec![user],
-            attempt: 0,
-            due_at: now,
-        });
+        let alarmed = user.clone().filter(|_| is_alarm);
+        let check = alarmed.map(|user| Check::of_users(CheckId(Uuid::now_v7()), vec![user], now));
         let delivery = Delivery {
             id: id.to_owned(),
             kind: event.kind.chars().take(200).collect(),

@@ -23,7 +23,8 @@ use tokio::time::Instant;
 
 use super::ops::Ops;
 use super::problem::Problem;
-use crate::domain::port::{Coverage, Reconnects, StoreResult};
+use crate::audit::Report;
+use crate::domain::port::Reconnects;
 
 /// Over how many days everything is counted.
 const DAYS: i64 = 30;
@@ -33,14 +34,6 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// The newest answer, and when it was made.
 type Made = Arc<Mutex<Option<(Instant, String)>>>;
-
-/// What is counted.
-#[derive(Debug, Default)]
-struct Counts {
-    reconnects: Vec<Reconnects>,
-    coverage: Vec<Coverage>,
-    events: Vec<(String, u64)>,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Mail {
@@ -78,11 +71,13 @@ async fn metrics(State((ops, made)): State<(Arc<Ops>, Made)>) -> Result<Response
     let text = match &*made {
         Some((at, text)) if at.elapsed() < FRESH => text.clone(),
         _ => {
-            let counts = count(&ops).await.map_err(|error| {
+            let now = ops.clock.now();
+            let counted = Report::read(ops.store.as_ref(), now - TimeDelta::days(DAYS), now).await;
+            let report = counted.map_err(|error| {
                 tracing::warn!(event = "metrics.unavailable", %error);
                 Problem::unavailable("the database does not answer")
             })?;
-            let text = written(&counts);
+            let text = written(&report);
             *made = Some((Instant::now(), text.clone()));
             text
         }
@@ -90,21 +85,11 @@ async fn metrics(State((ops, made)): State<(Arc<Ops>, Made)>) -> Result<Response
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }
 
-async fn count(ops: &Ops) -> StoreResult<Counts> {
-    let now = ops.clock.now();
-    let since = now - TimeDelta::days(DAYS);
-    Ok(Counts {
-        reconnects: ops.store.reconnects(since, now).await?,
-        coverage: ops.store.coverage(since).await?,
-        events: ops.store.deliveries(since).await?,
-    })
-}
-
-fn written(counts: &Counts) -> String {
+fn written(report: &Report) -> String {
     let mut registry = Registry::with_prefix("connection_auditor");
     registry.register("build", "The version that runs", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
-    of_mails(&mut registry, &counts.reconnects);
-    of_events(&mut registry, counts);
+    of_mails(&mut registry, &report.reconnects);
+    of_events(&mut registry, report);
     let mut text = String::new();
     // Writing into a text cannot fail.
     let _ = encode(&mut text, &registry);
@@ -132,9 +117,9 @@ fn of_mails(registry: &mut Registry, reconnects: &[Reconnects]) {
     registry.register("reconnected_connections", "Those of these that worked again within so many days", mended);
 }
 
-fn of_events(registry: &mut Registry, counts: &Counts) {
+fn of_events(registry: &mut Registry, report: &Report) {
     let [broke, told, missed] = [(); 3].map(|()| Family::<App, Gauge>::default());
-    for row in &counts.coverage {
+    for row in &report.coverage {
         let app = App { app: row.toolkit.to_string() };
         broke.get_or_create(&app).set(number(row.broke));
         told.get_or_create(&app).set(number(row.told));
@@ -144,7 +129,7 @@ fn of_events(registry: &mut Registry, counts: &Counts) {
     registry.register("told_connections", "Those of which an event of Composio told", told);
     registry.register("missed_connections", "Those that a sweep found and no event told of", missed);
     let events = Family::<Kind, Gauge>::default();
-    for (kind, count) in &counts.events {
+    for (kind, count) in &report.events {
         events.get_or_create(&Kind { kind: kind.clone() }).set(number(*count));
     }
     registry.register("events", "Events of Composio that were taken in 30 days, each once", events);
@@ -158,13 +143,14 @@ fn number(count: u64) -> i64 {
 mod tests {
     use super::*;
     use crate::domain::id::Toolkit;
-    use crate::domain::port::Within;
+    use crate::domain::port::{Coverage, Within};
     use crate::domain::stage::Stage;
 
     #[test]
     fn what_came_of_mails_and_events_is_told_by_app_stage_and_template() {
         let within = |days, of, reconnected| Within { days, of, reconnected };
-        let counts = Counts {
+        let report = Report {
+            since: chrono::DateTime::UNIX_EPOCH,
             reconnects: vec![Reconnects {
                 toolkit: Toolkit::new("slack"),
                 stage: Stage::FIRST,
@@ -176,7 +162,7 @@ mod tests {
             coverage: vec![Coverage { toolkit: Toolkit::new("slack"), broke: 44, told: 40, missed: 4 }],
             events: vec![("composio.connected_account.expired".to_owned(), 41)],
         };
-        let text = written(&counts);
+        let text = written(&report);
         let mail = r#"app="slack",stage="first mail",template="en 1a\"2b""#;
         for line in [
             format!("connection_auditor_mailed_connections{{{mail}}} 40"),

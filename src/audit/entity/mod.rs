@@ -31,8 +31,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use uuid::Uuid;
-
 pub use connect::{Initiate, Initiated, LinkOrigin};
 pub use error::EntityError;
 pub use tools::{Executed, ScopedTools, ToolCall};
@@ -40,15 +38,14 @@ pub use tools::{Executed, ScopedTools, ToolCall};
 use super::names::Names;
 use super::observe::Auditor;
 use super::outbox::Outbox;
+use super::reaudit::recheck;
 use crate::adapters::composio::Composio;
 use crate::domain::account::Account;
 use crate::domain::clock::Clock;
 use crate::domain::connection::{Connections, ReconnectPage, connections};
 use crate::domain::freshness::Freshness;
 use crate::domain::id::{AccountId, CheckId, ToolSlug, Toolkit, UserId};
-use crate::domain::job::{Job, Lane};
 use crate::domain::port::Store;
-use crate::domain::sweep::Check;
 
 /// What handles are made of.
 pub struct EntityParts {
@@ -168,21 +165,8 @@ impl Entity {
     /// Doubts what is known, and has the user looked at again.
     async fn recheck(&self) -> Result<Reported, EntityError> {
         let parts = self.parts();
-        let now = parts.clock.now();
-        let check = Check {
-            id: CheckId(Uuid::now_v7()),
-            sweep: None,
-            seq: 0,
-            users: vec![self.user.clone()],
-            attempt: 0,
-            due_at: now,
-        };
-        if !parts.store.recheck(&self.user, &check, now).await? {
-            return Ok(Reported::UnderWay);
-        }
-        // If the queue is away the keeper pushes it later.
-        parts.outbox.hand_over(&[(Job::Check(Lane::CheckNow, check.id), None)]).await;
-        Ok(Reported::Recheck(check.id))
+        let asked = recheck(parts.store.as_ref(), &parts.outbox, &self.user, parts.clock.now()).await?;
+        Ok(asked.map_or(Reported::UnderWay, Reported::Recheck))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::config::NotifyMode;
 use crate::domain::guard::TripState;
 use crate::domain::id::{AuthConfigId, IncidentId};
 use crate::domain::incident::IncidentKind;
+use crate::domain::notice::capitalized;
 use crate::domain::notification::hold;
 use crate::domain::plan::{Listed, Next, Waiting};
 use crate::domain::stage::Stage;
@@ -244,9 +245,4 @@ impl Facts {
             _ => format!("No mail is to come while nothing changes. {sweep}."),
         }
     }
-}
-
-fn capitalized(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

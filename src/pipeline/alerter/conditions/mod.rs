@@ -29,6 +29,7 @@ use crate::domain::alert::{Alert, Condition};
 use crate::domain::cause::{self, Cause};
 use crate::domain::duration::written;
 use crate::domain::id::Toolkit;
+use crate::domain::notice::capitalized;
 
 /// What may be a condition, once it has lasted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,11 +130,6 @@ fn causes(likely: impl IntoIterator<Item = Cause>) -> Vec<String> {
         .take(MOST)
         .map(|Cause { cause, remedy }| format!("- {cause}. {}.", capitalized(remedy)))
         .collect()
-}
-
-fn capitalized(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Paragraphs with an empty line between them; empty ones are left out.
